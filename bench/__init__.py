@@ -1,0 +1,1 @@
+"""Load and analysis: what asks, records, accounts and reports."""

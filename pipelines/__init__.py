@@ -1,0 +1,1 @@
+"""The system under test and its instrumentation: what runs while a request is in flight."""

@@ -1,0 +1,34 @@
+"""Our exceptions: each says the cause, and carries a hint that says the cure.
+
+VisiontaxError          anything the user can act on; the command line prints it and exits 1
+├── ImageError          an image cannot be preprocessed; fails its own request and no other
+├── ServerError         an inference server is missing, not ready, or died
+├── SourceError         a package, model or image cannot be fetched or fails its checksum
+└── ResultsError        a results folder cannot be written, read or understood
+"""
+
+from __future__ import annotations
+
+
+class VisiontaxError(Exception):
+    """An error with its cause (the message) and its cure (`hint`, possibly empty)."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ImageError(VisiontaxError):
+    """An image cannot be preprocessed."""
+
+
+class ServerError(VisiontaxError):
+    """An inference server is missing, not ready, or died."""
+
+
+class SourceError(VisiontaxError):
+    """A package, model or image cannot be fetched or fails its checksum."""
+
+
+class ResultsError(VisiontaxError):
+    """A results folder cannot be written, read or understood."""

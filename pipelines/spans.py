@@ -1,0 +1,79 @@
+"""The words of the ledger: stages, spans and requests. Nothing here computes or measures.
+
+All times are integer nanoseconds of CLOCK_MONOTONIC, which Python's `time.monotonic_ns()` and
+Triton's trace share on one host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One word of the ledger.
+
+    Where spans of one request overlap, the instant goes to the stage with the highest `priority`.
+    """
+
+    name: str
+    priority: int
+    meaning: str
+
+
+_INFERENCE, _COPY, _PREPROCESS, _QUEUE, _BROKER, _TRANSFER = 6, 5, 4, 3, 2, 1
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("schedule", _TRANSFER, "due to started: the load generator was late"),
+        Stage("encode", _TRANSFER, "building and serialising the request"),
+        Stage("send", _TRANSFER, "client starts to send until the server has received all"),
+        Stage("queue", _QUEUE, "waiting for a scheduler, a batch, or the rest of a batch"),
+        Stage("input", _COPY, "tensors handed to the model"),
+        Stage("decode", _PREPROCESS, "compressed bytes to pixels"),
+        Stage("resize", _PREPROCESS, "pixels cropped and scaled to the model's size"),
+        Stage("normalize", _PREPROCESS, "pixels to the model's float tensor"),
+        Stage("inference", _INFERENCE, "inside the DNN"),
+        Stage("output", _COPY, "results copied out of the model"),
+        Stage("postprocess", _PREPROCESS, "raw outputs to an answer: top-k, boxes, masks"),
+        Stage("receive", _TRANSFER, "server starts to send until the client has all"),
+        Stage("parse", _TRANSFER, "unpacking the reply"),
+    )
+}
+"""Every stage by name, in the order in which a request passes them. `other` is what is left."""
+
+OTHER = "other"
+
+
+class Span(msgspec.Struct, array_like=True, frozen=True):
+    """An interval of one request spent in one stage.
+
+    `where` names the model or process, and `items` counts the images the work was shared by.
+    """
+
+    stage: str
+    start_ns: int
+    end_ns: int
+    where: str
+    items: int = 1
+
+
+class Request(msgspec.Struct):
+    """One request as the client saw it; one line of `requests-*.jsonl`.
+
+    `due_ns` is when it should have started, `error` is the reason it failed or None.
+    `bytes_in` and `bytes_out` are the request's and the reply's payload on the wire.
+    """
+
+    id: str
+    pipeline: str
+    due_ns: int
+    start_ns: int
+    end_ns: int
+    error: str | None
+    bytes_in: int
+    bytes_out: int
+    spans: list[Span]
