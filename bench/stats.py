@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+
 import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from bench.attribution import COLUMNS, Ledger
+from bench.results import Manifest, Sample
+from pipelines.spans import OTHER
 
 SCHEMA = 1
+TAIL = 0.01
+"""The part of the requests, the slowest, that the tail's table is about."""
 
 
 class Issue(msgspec.Struct, frozen=True):
@@ -51,7 +62,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `stages` and `tail_stages` (the slowest 1 % of requests, at least one) are in the order in which
     a request passes them, end with `other`, and leave out stages that took no time. The shares of
     each sum to 1. `latency_ms` and `tail_latency_ms` are None, and the stages empty, when no request
-    succeeded. CPU shares are of one core; None when there are no samples.
+    succeeded. `errors` of the `requests` failed. CPU shares are of one core, the generator's of its
+    busiest process, the server's of all; None when there are no samples.
     """
 
     schema: int
@@ -74,7 +86,131 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     tail_requests: int
     tail_latency_ms: float | None
     tail_stages: dict[str, StageTime]
-    other_share: float
-    non_inference_share: float
+    other_share: float | None
+    non_inference_share: float | None
     generator_cpu_share: float | None
     server_cpu_share: float | None
+
+
+def summarise(
+    manifest: Manifest,
+    ledger: Ledger,
+    *,
+    errors: int,
+    window_ns: tuple[int, int],
+    samples: Sequence[Sample],
+    issues: list[Issue],
+) -> Summary:
+    """Return the summary of a run from the ledger of its measured, successful requests.
+
+    Latencies are of all of them, stages of those that were joined with the server's trace where
+    any were. Throughput counts what ended inside the window, divided by the window.
+    """
+    start, end = window_ns
+    told = ledger.select(ledger.joined) if ledger.joined.any() else ledger
+    slow = _tail(told)
+    settings = manifest.settings
+    inside = int(((ledger.end_ns >= start) & (ledger.end_ns < end)).sum())
+    return Summary(
+        schema=SCHEMA,
+        run=manifest.run,
+        valid=not any(issue.invalid for issue in issues),
+        issues=issues,
+        pipeline=settings.pipeline,
+        images=settings.images,
+        preprocess=settings.preprocess,
+        place=settings.place,
+        transport=settings.transport,
+        users=settings.users,
+        duration_s=(end - start) / 1e9,
+        machine=describe(manifest),
+        requests=len(ledger.due_ns) + errors,
+        errors=errors,
+        throughput_per_s=inside / ((end - start) / 1e9) if end > start else 0.0,
+        latency_ms=latency(ledger),
+        stages=stage_times(told),
+        tail_requests=len(slow.due_ns),
+        tail_latency_ms=float(slow.latency_ns.mean()) / 1e6 if len(slow.due_ns) else None,
+        tail_stages=stage_times(slow),
+        other_share=share(told, OTHER),
+        non_inference_share=_complement(share(told, "inference")),
+        generator_cpu_share=_cpu_share(samples, role="generator", window_ns=window_ns),
+        server_cpu_share=_cpu_share(samples, role="server", window_ns=window_ns),
+    )
+
+
+def describe(manifest: Manifest) -> str:
+    """Return the machine in a few words."""
+    machine = manifest.machine
+    memory = machine.get("memory_bytes")
+    size = f", {memory / 2**30:.0f} GiB" if isinstance(memory, int) else ""
+    return f"{machine.get('cpu_model', 'unknown processor')}, {machine.get('cores')} cores{size}"
+
+
+def latency(ledger: Ledger) -> Latency | None:
+    """Return the distribution of the latency, None of no requests."""
+    if not len(ledger.due_ns):
+        return None
+    values = ledger.latency_ns / 1e6
+    p50, p90, p95, p99 = np.percentile(values, (50, 90, 95, 99))
+    return Latency(float(values.mean()), *map(float, (p50, p90, p95, p99, values.max())))
+
+
+def share(ledger: Ledger, stage: str) -> float | None:
+    """Return the stage's part of the summed latency, None of no requests."""
+    total = int(ledger.latency_ns.sum())
+    return int(ledger.time_ns[:, COLUMNS.index(stage)].sum()) / total if total else None
+
+
+def _complement(part: float | None) -> float | None:
+    return None if part is None else 1 - part
+
+
+def stage_times(ledger: Ledger) -> dict[str, StageTime]:
+    """Return every stage that took time, and `other`; empty of no requests."""
+    if not len(ledger.due_ns):
+        return {}
+    return {
+        name: _stage_time(ledger, column, apportioned=name in ledger.apportioned)
+        for column, name in enumerate(COLUMNS)
+        if name == OTHER or ledger.time_ns[:, column].any()
+    }
+
+
+def _stage_time(ledger: Ledger, column: int, *, apportioned: bool) -> StageTime:
+    values: npt.NDArray[np.float64] = ledger.time_ns[:, column] / 1e6
+    p50, p95, p99 = np.percentile(values, (50, 95, 99))
+    return StageTime(
+        mean_ms=float(values.mean()),
+        p50_ms=float(p50),
+        p95_ms=float(p95),
+        p99_ms=float(p99),
+        share=share(ledger, COLUMNS[column]) or 0.0,
+        work_ms=float(ledger.work_ns[:, column].mean()) / 1e6,
+        apportioned=apportioned,
+    )
+
+
+def _tail(ledger: Ledger) -> Ledger:
+    count = max(1, round(TAIL * len(ledger.due_ns)))
+    slowest = np.argsort(ledger.latency_ns, kind="stable")[-count:]
+    return ledger.select(np.isin(np.arange(len(ledger.due_ns)), slowest))
+
+
+def _cpu_share(
+    samples: Sequence[Sample], *, role: str, window_ns: tuple[int, int]
+) -> float | None:
+    """CPU time per time over the samples in the window: of the busiest generator, of all servers."""
+    start, end = window_ns
+    by_process: dict[int, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        if sample.role == role and start <= sample.time_ns <= end:
+            by_process[sample.pid].append(sample)
+    shares = [
+        (taken[-1].cpu_s - taken[0].cpu_s) / ((taken[-1].time_ns - taken[0].time_ns) / 1e9)
+        for taken in by_process.values()
+        if len(taken) > 1
+    ]
+    if not shares:
+        return None
+    return max(shares) if role == "generator" else sum(shares)

@@ -30,9 +30,10 @@ STAGES: dict[str, Stage] = {
     for stage in (
         Stage("schedule", _TRANSFER, "due to started: the load generator was late"),
         Stage("encode", _TRANSFER, "building and serialising the request"),
-        Stage("send", _TRANSFER, "client starts to send until the server has received all"),
+        Stage("send", _TRANSFER, "client starts to send until the server has received and unpacked all"),
         Stage("queue", _QUEUE, "waiting for a scheduler, a batch, or the rest of a batch"),
         Stage("input", _COPY, "tensors handed to the model"),
+        Stage("preprocess", _PREPROCESS, "decode, resize and normalize in one box"),
         Stage("decode", _PREPROCESS, "compressed bytes to pixels"),
         Stage("resize", _PREPROCESS, "pixels cropped and scaled to the model's size"),
         Stage("normalize", _PREPROCESS, "pixels to the model's float tensor"),
@@ -48,7 +49,7 @@ STAGES: dict[str, Stage] = {
 OTHER = "other"
 
 
-class Span(msgspec.Struct, array_like=True, frozen=True):
+class Span(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """An interval of one request spent in one stage.
 
     `where` names the model or process, and `items` counts the images the work was shared by.
@@ -61,11 +62,12 @@ class Span(msgspec.Struct, array_like=True, frozen=True):
     items: int = 1
 
 
-class Request(msgspec.Struct):
+class Request(msgspec.Struct, gc=False):
     """One request as the client saw it; one line of `requests-*.jsonl`.
 
-    `due_ns` is when it should have started, `error` is the reason it failed or None.
-    `bytes_in` and `bytes_out` are the request's and the reply's payload on the wire.
+    `due_ns` is when it should have started, `error` is the reason it failed or None. `sent_ns` and
+    `received_ns` bound the exchange with the server; None when there was no complete exchange.
+    `bytes_in` and `bytes_out` are the sizes of the request's and the reply's body.
     """
 
     id: str
@@ -74,6 +76,8 @@ class Request(msgspec.Struct):
     start_ns: int
     end_ns: int
     error: str | None
+    sent_ns: int | None
+    received_ns: int | None
     bytes_in: int
     bytes_out: int
     spans: list[Span]

@@ -1,0 +1,73 @@
+# Each target sets up whatever it needs; a second call re-uses everything that is there.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKS := requirements.lock requirements-server.lock requirements-pillow-simd.lock
+DOCS_CHECKS := tests/test_docs.py
+
+# Stamps: .venv's stands inside it, so that it goes when .venv goes.
+PACKAGES := $(VENV)/.stamp
+MODELS := build/models.stamp
+IMAGES := build/images.stamp
+MODEL_SOURCES := $(wildcard bench/models.py bench/mobilenetv2.py bench/pth.py bench/sources.py pipelines/dali_graph.py \
+	triton_repo/*/config.pbtxt triton_repo/*/1/model.py)
+IMAGE_SOURCES := $(wildcard bench/images.py bench/recipes.py bench/sources.py)
+SETUP := $(PACKAGES) $(MODELS) $(IMAGES)
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --no-header $(if $(UPGRADE),--upgrade)
+
+.PHONY: help setup demo serve test lint clean lock FORCE
+
+help:  ## this list
+	@grep -E '^[a-z]+: .*## |^[a-z]+:  ## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: $(SETUP)  ## everything the other targets need: packages, server, models, images
+
+demo: $(SETUP)  ## measure the built-in pipelines on this machine and write a report
+	@$(BIN)/bench demo
+
+serve: $(SETUP)  ## start the inference server and keep it running
+	@$(BIN)/bench serve
+
+test: $(SETUP)  ## the whole test suite
+	@$(BIN)/python -m pytest -q
+
+lint: $(PACKAGES)  ## style, types, import rules, and the docs' own checks
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q $(DOCS_CHECKS)
+
+lock: $(PACKAGES)  ## pin the packages after a change of pyproject.toml (UPGRADE=1: pin the newest)
+	@$(COMPILE) --extra dev pyproject.toml -o requirements.lock
+	@$(COMPILE) --no-deps --group server -o requirements-server.lock
+	@$(COMPILE) --no-deps --group pillow-simd -o requirements-pillow-simd.lock
+
+clean:  ## remove all that setup made; results stay
+	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find triton_repo -path '*/1/*' ! -name model.py -type f -delete
+
+$(PACKAGES): scripts/setup pyproject.toml $(LOCKS)
+	@scripts/setup
+	@touch $@
+
+# The scripts in .venv/bin name the folder they were made in: a copied checkout makes its own.
+ifneq ($(CURDIR),$(shell head -n 1 $(VENV)/.made 2>/dev/null))
+$(PACKAGES): FORCE
+endif
+FORCE:
+
+$(MODELS): $(MODEL_SOURCES) requirements.lock | $(PACKAGES)
+	@$(BIN)/bench models
+	@touch $@
+
+$(IMAGES): $(IMAGE_SOURCES) requirements.lock | $(PACKAGES)
+	@$(BIN)/bench images
+	@touch $@

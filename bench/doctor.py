@@ -1,0 +1,265 @@
+"""`bench doctor`: what this machine can run, what is missing, and what cures it.
+
+Looks at files and versions only: nothing is started but `nvidia-smi`, nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import textwrap
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from bench.machine import machine, version_of, versions
+from pipelines.errors import ServerError
+from pipelines.server import installation, missing_models
+
+State = Literal["ok", "missing", "optional"]
+
+_SETUP = "run 'make setup'"
+_GIB = 1 << 30
+_MIB = 1 << 20
+_MIN_DISK_BYTES = 2 * _GIB
+_MIN_SHM_BYTES = 64 * _MIB
+_BROWSERS = ("chromium", "chromium-browser", "chrome")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. `optional` says that something is absent which only some uses need.
+
+    `cure` is empty when the state is ok.
+    """
+
+    name: str
+    state: State
+    detail: str
+    cure: str = ""
+
+
+def _found(
+    name: str, present: object, detail: str, *, cure: str, absent: State = "missing"
+) -> Check:
+    return Check(name, "ok", detail) if present else Check(name, absent, detail, cure)
+
+
+def check_python() -> Check:
+    """The interpreter must be one that the Triton server carries a stub for."""
+    supported = (3, 11) <= sys.version_info[:2] < (3, 14)
+    cure = "PYTHON=/path/to/python3.11 make clean setup"
+    return _found("python", supported, platform.python_version(), cure=cure)
+
+
+def check_pillow() -> Check:
+    """PIL/ must have one owner; pillow-simd is preferred."""
+    owners = [name for name in ("pillow", "pillow-simd") if version_of(name)]
+    if len(owners) != 1:
+        detail = "both own PIL/" if owners else "neither Pillow nor pillow-simd"
+        return Check("pillow", "missing", detail, "run 'make clean setup'")
+    # Only an import can tell whether its compiled part loads, and with which libjpeg.
+    try:
+        from PIL import features
+    except ImportError as error:
+        return Check("pillow", "missing", f"it cannot be loaded: {error}", "run 'make clean setup'")
+    turbo = features.version_feature("libjpeg_turbo")
+    jpeg = f"libjpeg-turbo {turbo}" if turbo else "libjpeg without turbo"
+    simd = "SIMD" if owners == ["pillow-simd"] else "no SIMD"
+    return _found(
+        "pillow",
+        owners == ["pillow-simd"],
+        f"{versions()['pillow']}, {simd}, {jpeg}",
+        cure="apt install gcc python3-dev libjpeg-dev zlib1g-dev, then scripts/setup",
+        absent="optional",
+    )
+
+
+def check_package(name: str, package: str) -> Check:
+    """A locked package must be installed."""
+    version = version_of(package)
+    return _found(name, version, version or f"{package} is not installed", cure=_SETUP)
+
+
+def check_server() -> Check:
+    """The Triton binary of the wheel nvidia-pytriton, and its stub for this version of Python."""
+    try:
+        parts = installation()
+    except ServerError as error:
+        return Check("triton", "missing", str(error), error.hint)
+    version = f"nvidia-pytriton {version_of('nvidia-pytriton')}"
+    if not parts.binary.is_file():
+        cure = "run on Linux x86-64, or copy results from there"
+        return Check("triton", "missing", f"{version} carries no server here", cure)
+    return Check("triton", "ok", f"{version}, with its stub for Python {_python_version()}")
+
+
+def check_libpython(root: Path) -> Check:
+    """The shared library of Python that the stub links to, where the server will look for it."""
+    version = _python_version()
+    soname = f"libpython{version}.so.1.0"
+    beside = Path(sysconfig.get_config_var("LIBDIR") or "") / soname
+    fetched = root / "build" / "libpython" / soname
+    if beside.is_file():
+        detail = f"{soname} of this Python"
+    elif ctypes.util.find_library(f"python{version}") == soname:
+        detail = f"{soname} of the system"
+    elif fetched.is_file():
+        detail = str(fetched.relative_to(root))
+    else:
+        cure = f"apt install libpython{version}, or 'scripts/setup'"
+        return Check("libpython", "missing", f"no {soname}", cure)
+    return Check("libpython", "ok", detail)
+
+
+def check_models(root: Path) -> Check:
+    """Every model of the repository must have what is built for it."""
+    configs = sorted((root / "triton_repo").glob("*/config.pbtxt"))
+    if not configs:
+        detail = f"no model repository in {root}"
+        return Check("models", "missing", detail, "run it in the folder of the project")
+    lacking = missing_models(root / "triton_repo")
+    detail = f"not built: {', '.join(lacking)}" if lacking else f"{len(configs)} models"
+    return _found("models", not lacking, detail, cure="run 'bench models'")
+
+
+def check_images(root: Path) -> Check:
+    """At least one built set of images must be there."""
+    sets = sorted(index.parent.name for index in (root / "build/images").glob("*/index.json"))
+    return _found("images", sets, ", ".join(sets) or "none built", cure="run 'bench images'")
+
+
+def check_cores() -> Check:
+    """How many cores there are; a quota of the control group counts."""
+    facts = machine()
+    quota = facts["cpu_quota_cores"]
+    limit = "" if quota is None else f", control group grants {quota:g}"
+    cure = "with one core, load and server share it: measure on two or more"
+    detail = f"{facts['cores']} of {facts['cpu_model']}{limit}"
+    return _found("cores", facts["cores"] != 1, detail, cure=cure, absent="optional")
+
+
+def check_memory() -> Check:
+    """How much memory there is, the control group's limit included."""
+    total = machine()["memory_bytes"]
+    assert isinstance(total, int)
+    cure = "with less than 2 GiB, stop other programs before a run"
+    return _found(
+        "memory", total >= 2 * _GIB, f"{total / _GIB:.1f} GiB", cure=cure, absent="optional"
+    )
+
+
+def check_disk(root: Path) -> Check:
+    """Results keep every request, so they need room."""
+    free = shutil.disk_usage(root).free
+    cure = f"free {_MIN_DISK_BYTES / _GIB:.0f} GiB or more"
+    return _found("disk", free >= _MIN_DISK_BYTES, f"{free / _GIB:.1f} GiB free", cure=cure)
+
+
+def check_shm(shm: Path = Path("/dev/shm")) -> Check:
+    """Triton's Python models exchange tensors through shared memory."""
+    if not shm.is_dir():
+        return Check("shared memory", "missing", f"no {shm}", "run on Linux")
+    free = shutil.disk_usage(shm).free
+    cure = f"mount -o remount,size=1g {shm}, or docker run --shm-size=1g"
+    return _found("shared memory", free >= _MIN_SHM_BYTES, f"{free / _MIB:.0f} MiB free", cure=cure)
+
+
+def check_browser() -> Check:
+    """Only the browser tests need Chromium."""
+    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    detail = Path(browser).name if browser else "none: the browser tests cannot run"
+    return _found("chromium", browser, detail, cure="apt install chromium", absent="optional")
+
+
+def check_gpu() -> Check:
+    """A GPU is never needed."""
+    names = _gpus()
+    cure = "none needed: all runs on the CPU; a GPU needs NVIDIA's driver"
+    detail = ", ".join(names) or "none"
+    return _found("gpu", names, detail, cure=cure, absent="optional")
+
+
+def _gpus() -> list[str]:
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+
+
+def _python_version() -> str:
+    return "{}.{}".format(*sys.version_info[:2])
+
+
+def examine(root: Path) -> list[Check]:
+    """Return every check, of the project in `root`, in the order in which the table shows them."""
+    checks: list[Callable[[], Check]] = [
+        check_python,
+        check_server,
+        lambda: check_libpython(root),
+        check_pillow,
+        lambda: check_package("opencv", "opencv-python-headless"),
+        lambda: check_package("dali", "nvidia-dali-cuda120"),
+        lambda: check_package("onnxruntime", "onnxruntime"),
+        lambda: check_package("locust", "locust"),
+        lambda: check_models(root),
+        lambda: check_images(root),
+        check_cores,
+        check_memory,
+        lambda: check_disk(root),
+        check_shm,
+        check_browser,
+        check_gpu,
+    ]
+    return [check() for check in checks]
+
+
+def as_text(checks: list[Check], *, width: int = 100) -> str:
+    """Return a table of the checks, each cure on lines below its check."""
+    indent = " " * 26
+    lines = []
+    for check in checks:
+        head = f"{check.name:<14}  {check.state:<8}  "
+        lines += textwrap.wrap(head + check.detail, width, subsequent_indent=indent)
+        if check.cure:
+            lines += textwrap.wrap(f"{indent}cure: {check.cure}", width, subsequent_indent=indent)
+    missing = sum(check.state == "missing" for check in checks)
+    verdict = (
+        f"{missing} of {len(checks)} checks failed" if missing else "everything needed is here"
+    )
+    return "\n".join([*lines, "", verdict])
+
+
+@click.command("doctor")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="A table to read, or JSON for programs.",
+)
+def command(style: str) -> None:
+    """Say what this machine can run, what is missing, and its cure.
+
+    Exits 1 when something necessary is missing.
+    """
+    checks = examine(Path.cwd())
+    healthy = all(check.state != "missing" for check in checks)
+    if style == "json":
+        facts = {"machine": machine(), "versions": versions(), "checks": list(map(asdict, checks))}
+        click.echo(json.dumps({"healthy": healthy, **facts}, indent=2))
+    else:
+        click.echo(as_text(checks))
+    if not healthy:
+        raise SystemExit(1)

@@ -1,0 +1,220 @@
+"""The images a run asks with: a built set of real photographs, or a folder of the user's own.
+
+A set is made from a seed: image 7 of a seed shows the same whatever the count, and no two are
+alike. The JPEG bytes also depend on the Pillow that wrote them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import statistics
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import msgspec
+import PIL
+from PIL import Image
+
+from bench.recipes import RECIPES, Photographs, make_jpeg
+from bench.sources import DOWNLOADS, MEMBERS, read_members
+from pipelines.errors import SourceError
+
+IMAGES = Path("build/images")
+COUNT = 32
+SEED = 2024
+
+# Raise it when the same seed would give other pictures.
+_BUILDER_VERSION = 1
+
+_PHOTOGRAPHS = {name: member.sha256 for name, member in MEMBERS.items() if name != "mobilenet_v2"}
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images to ask with, in a fixed order.
+
+    The medians are over the files whose header can be read, in pixels and bytes, and 0 when there
+    are none. The files that cannot be read stay in `paths`: they fail as requests.
+    """
+
+    name: str
+    paths: list[Path]
+    median_width: int
+    median_height: int
+    median_bytes: int
+
+
+class IndexedFile(msgspec.Struct, frozen=True):
+    """One image of a built set: the JPEG file's sha256 and bytes, and its size in pixels."""
+
+    name: str
+    sha256: str
+    width: int
+    height: int
+    bytes: int
+
+
+class Index(msgspec.Struct, frozen=True):
+    """`index.json` of a built set: what it was made from, and what came out.
+
+    `photographs` gives the sha256 of each source by name; `encoder` is the Pillow that wrote it.
+    """
+
+    builder: int
+    seed: int
+    count: int
+    photographs: dict[str, str]
+    encoder: str
+    files: list[IndexedFile]
+
+
+def build_images(
+    folder: Path,
+    *,
+    count: int = COUNT,
+    seed: int = SEED,
+    sets: Sequence[str] = tuple(RECIPES),
+    downloads: Path = DOWNLOADS,
+) -> list[Path]:
+    """Build each set as `folder`/SET/000.jpg … with an index.json, and return the sets' folders.
+
+    A set that is there, whole and of the same count, seed and sources, is left as it is.
+    Raises SourceError when a set is not known, or the photographs cannot be fetched.
+    """
+    for name in sets:
+        if name not in RECIPES:
+            raise SourceError(
+                f"no image set is called {name!r}", hint=f"the sets are: {', '.join(RECIPES)}"
+            )
+    missing = [name for name in sets if not _is_built(folder / name, count, seed=seed)]
+    if missing:
+        photographs = {
+            name: Image.open(io.BytesIO(data)).convert("RGB")
+            for name, data in read_members(_PHOTOGRAPHS, downloads=downloads).items()
+        }
+        for name in missing:
+            _build_set(folder / name, photographs, count=count, seed=seed)
+    return [folder / name for name in sets]
+
+
+def images_of(spec: str, *, folder: Path = IMAGES) -> ImageSet:
+    """Return the images of a built set by its name, or those of a folder of *.jpg and *.jpeg.
+
+    Raises SourceError when the set is not built, or when there is no such folder or image in it.
+    """
+    known = ", ".join(RECIPES)
+    source = folder / spec if spec in RECIPES else Path(spec)
+    if not source.is_dir():
+        if spec in RECIPES:
+            raise SourceError(
+                f"the image set {spec!r} is not built", hint=f"run 'bench images --sets {spec}'"
+            )
+        raise SourceError(
+            f"{spec!r} is neither an image set nor a folder",
+            hint=f"name a folder of JPEG files, or one of the sets: {known}",
+        )
+    paths = sorted(
+        path
+        for path in source.iterdir()
+        if path.suffix.lower() in (".jpg", ".jpeg") and path.is_file()
+    )
+    if not paths:
+        raise SourceError(
+            f"there is no *.jpg or *.jpeg file in {source}",
+            hint=f"put JPEG files there, or name one of the sets: {known}",
+        )
+    sizes = [size for path in paths if (size := _read_size(path))] or [(0, 0, 0)]
+    width, height, length = (round(statistics.median(each)) for each in zip(*sizes, strict=True))
+    return ImageSet(spec, paths, width, height, length)
+
+
+def _read_size(path: Path) -> tuple[int, int, int] | None:
+    """Return width, height and bytes from the file's header, or None when it has no good one."""
+    try:
+        with warnings.catch_warnings():
+            # However large it is, nothing of it is decoded here.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return image.width, image.height, path.stat().st_size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def _is_built(folder: Path, count: int, *, seed: int) -> bool:
+    """Whether the folder's index is of what is asked, and its files are those of the index."""
+    try:
+        index = msgspec.json.decode((folder / "index.json").read_bytes(), type=Index)
+        made = (index.builder, index.seed, index.count, index.photographs)
+        return made == (_BUILDER_VERSION, seed, count, _PHOTOGRAPHS) and all(
+            hashlib.sha256((folder / file.name).read_bytes()).hexdigest() == file.sha256
+            for file in index.files
+        )
+    except (OSError, msgspec.MsgspecError):
+        return False
+
+
+def _build_set(folder: Path, photographs: Photographs, *, count: int, seed: int) -> None:
+    """Build one set beside its folder, then put it in the folder's place."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        new = Path(temporary) / "new"
+        new.mkdir()
+        files = _write_images(new, folder.name, photographs, count=count, seed=seed)
+        assert len({file.sha256 for file in files}) == count, "two images of the set are alike"
+        encoder = f"Pillow {PIL.__version__}"
+        index = Index(_BUILDER_VERSION, seed, count, _PHOTOGRAPHS, encoder, files)
+        text = msgspec.json.format(msgspec.json.encode(index), indent=2)
+        (new / "index.json").write_bytes(text + b"\n")
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
+        new.rename(folder)
+
+
+def _write_images(
+    folder: Path, name: str, photographs: Photographs, *, count: int, seed: int
+) -> list[IndexedFile]:
+    """Write the set's images as they are made, showing progress on stderr."""
+    recipe = RECIPES[name]
+    files: list[IndexedFile] = []
+
+    def make(position: int) -> bytes:
+        return make_jpeg(recipe, photographs, seed=f"{seed} {name} {position}")
+
+    # Threads help, since Pillow resizes and encodes outside the interpreter's lock.
+    with ThreadPoolExecutor() as pool:
+        jpegs = pool.map(make, range(count))
+        label = f"making {count} {name} images"
+        with click.progressbar(jpegs, length=count, label=label, file=sys.stderr) as progress:
+            for position, jpeg in enumerate(progress):
+                path = folder / f"{position:03d}.jpg"
+                path.write_bytes(jpeg)
+                digest = hashlib.sha256(jpeg).hexdigest()
+                files.append(IndexedFile(path.name, digest, recipe.width, recipe.height, len(jpeg)))
+    return files
+
+
+@click.command("images")
+@click.option("--count", type=click.IntRange(1, 1000), default=COUNT, show_default=True)
+@click.option("--seed", type=int, default=SEED, show_default=True)
+@click.option(
+    "--sets",
+    default=",".join(RECIPES),
+    show_default=True,
+    help="The sets to build, separated by commas.",
+)
+def command(count: int, seed: int, sets: str) -> None:
+    """Build the image sets from pinned photographs into build/images."""
+    names = [name.strip() for name in sets.split(",")]
+    for folder in build_images(IMAGES, count=count, seed=seed, sets=names):
+        images = images_of(folder.name)
+        click.echo(
+            f"{folder} {len(images.paths)} images, median "
+            f"{images.median_width}x{images.median_height} pixels, {images.median_bytes} bytes"
+        )

@@ -1,0 +1,147 @@
+"""A process beside the load: samples CPU and memory, and fetches Triton's trace, once a second.
+
+It runs until its standard input closes, so it ends with the generator that started it, however that
+ends, and then turns tracing off and folds what was traced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+import msgspec
+import psutil
+
+from bench import servertrace
+from bench.results import SAMPLES, Sample
+from pipelines.errors import VisiontaxError
+
+INTERVAL_S = 1.0
+
+
+class Monitor:
+    """The generator's handle on its monitor."""
+
+    def __init__(self, folder: Path, *, server: str | None) -> None:
+        command = [sys.executable, "-m", "bench.monitor", str(folder)]
+        self._process = subprocess.Popen(
+            command if server is None else [*command, "--server", server],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # it says when tracing is on
+
+    def stop(self) -> None:
+        """Turn tracing off and return when all that was traced lies in the run's folder."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+
+def server_processes(url: str) -> list[psutil.Process]:
+    """Return the process that listens on `url` (host:port) and its children, if we may see them."""
+    port = int(url.rpartition(":")[2])
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.status != psutil.CONN_LISTEN or connection.laddr.port != port:
+                continue
+            if connection.pid is not None:
+                server = psutil.Process(connection.pid)
+                return [server, *server.children(recursive=True)]
+    return []
+
+
+def generator_processes(folder: Path, parent: int) -> list[psutil.Process]:
+    """Return the process that started us and every process that records into the folder."""
+    pids = {parent} | {int(path.stem.split("-")[1]) for path in folder.glob("requests-*.jsonl")}
+    found = []
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            found.append(psutil.Process(pid))
+    return found
+
+
+def sample(processes: list[psutil.Process], *, role: str, into: BinaryIO) -> None:
+    """Append one Sample of each process that still lives."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            with process.oneshot():
+                times = process.cpu_times()
+                taken = Sample(
+                    time_ns=time.monotonic_ns(),
+                    role=role,
+                    pid=process.pid,
+                    cpu_s=times.user + times.system,
+                    memory_bytes=process.memory_info().rss,
+                )
+            into.write(msgspec.json.encode(taken) + b"\n")
+    into.flush()
+
+
+class _Trace:
+    """The trace of one Triton, fetched into one run's folder. Silent when there is no server."""
+
+    def __init__(self, folder: Path, *, server: str | None) -> None:
+        self._folder, self._server, self._file = folder, server, None
+        if server is None:
+            return
+        try:
+            path = Path(str(servertrace.setting(server).get("trace_file", "")))
+            servertrace.turn_off(server)
+            self._next = servertrace.next_number(path)
+            servertrace.turn_on(server)
+            self._file = path
+        except VisiontaxError as error:
+            click.echo(f"warning: {error}", err=True)
+
+    def fetch(self) -> None:
+        """Have Triton write out its trace, and take it."""
+        self._call(servertrace.flush)
+
+    def finish(self) -> None:
+        """Turn tracing off, take the rest, and fold it all."""
+        self._call(servertrace.turn_off)
+        servertrace.fold(self._folder)
+
+    def _call(self, change: object) -> None:
+        if self._file is None or self._server is None:
+            return
+        with contextlib.suppress(VisiontaxError):  # a server that died has said what it could
+            change(self._server)  # type: ignore[operator]
+            time.sleep(0.05)
+        self._next = servertrace.collect(self._file, self._folder, first=self._next)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True))
+@click.option("--server", help="Triton's HTTP address, host:port.")
+def command(folder: Path, server: str | None) -> None:
+    """Watch one run until standard input closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = psutil.Process().ppid()
+    trace = _Trace(folder, server=server)
+    print("watching", flush=True)
+    served = server_processes(server) if server else []
+    with (folder / SAMPLES).open("ab") as file:
+        while True:
+            sample(generator_processes(folder, parent), role="generator", into=file)
+            sample(served, role="server", into=file)
+            if select.select([sys.stdin], [], [], INTERVAL_S)[0]:
+                break
+            trace.fetch()
+    trace.finish()
+
+
+if __name__ == "__main__":
+    command()

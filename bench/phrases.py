@@ -1,0 +1,240 @@
+"""Numbers, names and sentences as every report prints them.
+
+Formats only: every number comes from a `Summary`. Strings that leave here are plain text, so a page
+or a table still has to escape them.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+from bench.stats import StageTime, Summary
+
+ABSENT = "-"
+COMPARE_HEADS = (
+    *("images", "preprocess", "place", "transport", "users", "req/s"),
+    *("mean", "p50", "p99", "not inf.", "gen. CPU", "valid"),
+)
+STAGE_HEADS = ("stage", "mean", "p50", "p95", "p99", "share", "work")
+TAIL_HEADS = (*STAGE_HEADS, "vs all")
+APPORTIONED = "* measured by truncated graphs, not timed by itself"
+WORK = (
+    "work: mean of summed span durations, so overlapping spans count twice; under batching a "
+    "stage's latency is not its cost"
+)
+EMPTY = "No request succeeded: there is no time to account for."
+
+
+def clean(text: str) -> str:
+    r"""Spell out what a terminal or reader would obey rather than show: `\x1b`, `\u202e`."""
+    return "".join(
+        char.encode("unicode_escape").decode("ascii") if _is_control(char) else char
+        for char in text
+    )
+
+
+def number(value: float | None) -> str:
+    """At least three significant digits, at most four decimals: `0.0123`, `7.40`, `150`, `1234`."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    rounded = float(f"{value:.3g}")
+    if abs(rounded) < 0.0001:
+        return "0" if value == 0 else "<0.0001" if value > 0 else ">-0.0001"
+    decimals = 2 - math.floor(math.log10(abs(rounded)))
+    return f"{value:.{min(max(decimals, 0), 4)}f}"
+
+
+def percent(share: float | None) -> str:
+    """A share of 1 as percent with one decimal; a trace is not shown as none, nor most as all."""
+    if share is None or not math.isfinite(share):
+        return ABSENT
+    if share in (0, 1):
+        return "0 %" if share == 0 else "100 %"
+    if 0 < share < 0.0005:
+        return "<0.1 %"
+    if 0.9995 <= share < 1:
+        return ">99.9 %"
+    return f"{100 * share:.1f} %"
+
+
+def points(change: float) -> str:
+    """A difference of two shares in percentage points, with its sign."""
+    text = f"{100 * change:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the units a person would use: `500 ms`, `30.0 s`, `2 min 30 s`, `1 h 5 min`."""
+    if not math.isfinite(seconds):
+        return ABSENT
+    if seconds < 1:
+        return f"{number(1000 * seconds)} ms"
+    if seconds < 59.95:
+        return f"{number(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def count(amount: int, noun: str) -> str:
+    """A counted noun: `1 user`, `12,345 requests`."""
+    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+
+
+def of_a_core(share: float | None) -> str:
+    """CPU time, where several cores make more than 100 %."""
+    return "not sampled" if share is None else f"{percent(share)} of a core"
+
+
+def settings(summary: Summary) -> list[str]:
+    """What was run, one phrase a setting."""
+    return [
+        f"pipeline {clean(summary.pipeline)}",
+        f"images {clean(summary.images)}",
+        f"preprocess {clean(summary.preprocess)}",
+        f"place {clean(summary.place)}",
+        f"transport {clean(summary.transport)}",
+        count(summary.users, "user"),
+        duration(summary.duration_s),
+    ]
+
+
+def outcome(summary: Summary) -> list[str]:
+    """What came of it, one phrase a number."""
+    return [
+        count(summary.requests, "request"),
+        count(summary.errors, "error"),
+        f"{number(summary.throughput_per_s)} requests/s",
+        f"generator CPU {of_a_core(summary.generator_cpu_share)}",
+        f"server CPU {of_a_core(summary.server_cpu_share)}",
+    ]
+
+
+def verdict(summary: Summary) -> str:
+    """VALID or INVALID, and what that means."""
+    warnings = sum(not issue.invalid for issue in summary.issues)
+    if not summary.valid:
+        return "INVALID: these numbers cannot be trusted"
+    return f"VALID, with {count(warnings, 'warning')}" if warnings else "VALID"
+
+
+def compare_row(summary: Summary) -> list[str]:
+    """One run as a row under COMPARE_HEADS; latencies in milliseconds."""
+    latency = summary.latency_ms
+    return [
+        clean(summary.images),
+        clean(summary.preprocess),
+        clean(summary.place),
+        clean(summary.transport),
+        f"{summary.users}",
+        number(summary.throughput_per_s),
+        number(latency.mean if latency else None),
+        number(latency.p50 if latency else None),
+        number(latency.p99 if latency else None),
+        percent(summary.non_inference_share if latency else None),
+        percent(summary.generator_cpu_share),
+        "yes" if summary.valid else "INVALID",
+    ]
+
+
+def stage_rows(
+    stages: Mapping[str, StageTime], whole: Mapping[str, StageTime] | None = None
+) -> list[list[str]]:
+    """Rows under STAGE_HEADS; `whole` adds a column with the change of share against it."""
+    rows = []
+    for name, time in stages.items():
+        numbers = (time.mean_ms, time.p50_ms, time.p95_ms, time.p99_ms)
+        row = [marked(name, time), *map(number, numbers), percent(time.share), number(time.work_ms)]
+        if whole is not None:
+            row.append(points(time.share - _share(whole, name)))
+        rows.append(row)
+    return rows
+
+
+def marked(name: str, time: StageTime) -> str:
+    """A stage's name, with a star where the stage was not timed by itself."""
+    return clean(name) + ("*" if time.apportioned else "")
+
+
+def footnotes(summary: Summary) -> list[str]:
+    """The notes that the tables of this run need."""
+    times = [*summary.stages.values(), *summary.tail_stages.values()]
+    notes = [APPORTIONED] if any(time.apportioned for time in times) else []
+    if any(number(time.work_ms) != number(time.mean_ms) for time in times):
+        notes.append(WORK)
+    return notes
+
+
+def breakdown(summary: Summary) -> str:
+    """`7.40 ms = 73 % inference + 9 % decode + …; 27 % is not inference`; percents add to 100."""
+    if summary.latency_ms is None:
+        return EMPTY
+    parts = _parts(summary.stages)
+    listed = " + ".join(f"{whole or '<1'} % {name}" for name, whole in parts)
+    inference = next((whole for name, whole in parts if _is_inference(name)), 0)
+    tax = f"{100 - inference} %" if 0 < inference < 100 else percent(summary.non_inference_share)
+    return f"{number(summary.latency_ms.mean)} ms = {listed}; {tax} is not inference"
+
+
+def tail_title(summary: Summary) -> str:
+    """`the slowest 1 %: 12 requests, mean 25.3 ms`."""
+    requests = count(summary.tail_requests, "request")
+    return f"the slowest 1 %: {requests}, mean {number(summary.tail_latency_ms)} ms"
+
+
+def tail_cause(summary: Summary) -> str:
+    """One sentence naming the stage whose share grew most in the tail, if one grew by a point."""
+    growth = {
+        name: time.share - _share(summary.stages, name)
+        for name, time in summary.tail_stages.items()
+    }
+    name = max(growth, key=growth.__getitem__, default="")
+    if not name or growth[name] < 0.01:
+        return "No stage's share grew: the slowest requests spend their time as all do."
+    before, after = _share(summary.stages, name), summary.tail_stages[name].share
+    return f"The share of {clean(name)} grew most: from {percent(before)} to {percent(after)}."
+
+
+def _is_control(char: str) -> bool:
+    category = unicodedata.category(char)
+    return category.startswith("C") or category in ("Zl", "Zp")
+
+
+def _is_inference(label: str) -> bool:
+    return label.rstrip("*") == "inference"
+
+
+def _share(stages: Mapping[str, StageTime], name: str) -> float:
+    return stages[name].share if name in stages else 0.0
+
+
+def _parts(stages: Mapping[str, StageTime]) -> list[tuple[str, int]]:
+    """Stages with whole percents that add to 100, largest first, those below 1 % lumped last.
+
+    Inference is rounded by itself, so that its percent and that of the rest are both the nearest.
+    """
+    ordered = sorted(stages.items(), key=lambda item: -item[1].share)
+    large = [(marked(name, time), time.share) for name, time in ordered if time.share >= 0.01]
+    small = [(marked(name, time), time.share) for name, time in ordered if time.share < 0.01]
+    if len(small) > 1:
+        small = [(f"in {len(small)} smaller stages", sum(share for _, share in small))]
+    tax = [part for part in large if not _is_inference(part[0])] + small
+    dnn = [(name, round(100 * share)) for name, share in large if _is_inference(name)]
+    shares = [share for _, share in tax]
+    wholes = _apportion(shares, 100 - sum(whole for _, whole in dnn))
+    listed = [(name, whole) for (name, _), whole in zip(tax, wholes, strict=True)]
+    lump = [listed.pop()] if small and listed else []
+    return sorted(dnn + listed, key=lambda part: -part[1]) + lump
+
+
+def _apportion(shares: Sequence[float], total: int) -> list[int]:
+    """Whole percents that add to `total`, by the largest remainder."""
+    floors = [math.floor(100 * share) for share in shares]
+    by_remainder = sorted(range(len(shares)), key=lambda i: floors[i] - 100 * shares[i])
+    for i in by_remainder[: max(total - sum(floors), 0)]:
+        floors[i] += 1
+    return floors

@@ -1,0 +1,212 @@
+"""`results/<run>/`: the files in which the load half and the analysis half of `bench` meet.
+
+    manifest.json          how the run was made, and its window of measurement
+    requests-<pid>.jsonl   one Request a line, by each load generator process
+    trace.csv              Triton's trace, one row per model execution (trace.json.* until the end)
+    samples.jsonl          CPU and memory of generator and server, once a second
+    apportion.json         for DALI: the shares of decode, resize and normalize in its one box
+
+Everything but the manifest is append-only while the run goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipelines.errors import ResultsError
+from pipelines.spans import Request
+
+SCHEMA = 1
+RESULTS = Path("results")
+MANIFEST = "manifest.json"
+SAMPLES = "samples.jsonl"
+TRACE = "trace.csv"
+APPORTION = "apportion.json"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for. `server` is the address that was used, None for the fake engine."""
+
+    pipeline: str
+    images: str
+    preprocess: str
+    place: str
+    transport: str
+    users: int
+    warmup_s: float
+    server: str | None
+    seed: int
+
+
+class Manifest(msgspec.Struct, kw_only=True):
+    """How a run was made.
+
+    `clock` anchors CLOCK_MONOTONIC: {"boot_id", "monotonic_ns", "unix_ns"} taken together.
+    Requests that were due in `window_start_ns`..`window_end_ns` count; `window_end_ns` is None while
+    the run goes on, and stays so when it was killed. `stages` names the stage of the time that each
+    model computes. `sha256` holds the checksum of each model file. `completed` counts the requests
+    that ended in the window, without their records.
+    """
+
+    schema: int
+    run: str
+    settings: Settings
+    image_sizes: dict[str, Any]
+    stages: dict[str, str]
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    sha256: dict[str, str]
+    revision: str | None
+    clock: dict[str, Any]
+    window_start_ns: int
+    window_end_ns: int | None = None
+    recorded: bool = True
+    completed: int | None = None
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One process at one moment: `role` is generator or server, `cpu_s` its CPU time so far."""
+
+    time_ns: int
+    role: str
+    pid: int
+    cpu_s: float
+    memory_bytes: int
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace the file as a whole or not at all. Raises ResultsError when the disk is full."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        raise ResultsError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write or replace the manifest."""
+    data = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    write_atomically(folder / MANIFEST, data + b"\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a run's manifest. Raises ResultsError when the folder is not a run that we can read."""
+    path = folder / MANIFEST
+    try:
+        data = path.read_bytes()
+        schema = msgspec.json.decode(data, type=dict[str, Any]).get("schema")
+    except FileNotFoundError:
+        raise ResultsError(
+            f"{folder} is not a run: it has no {MANIFEST}", hint="runs are the folders in results/"
+        ) from None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ResultsError(f"cannot read {path}: {error}") from error
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise ResultsError(
+            f"{folder} has results schema {schema!r}; this version reads up to {SCHEMA}",
+            hint="read it with the version of visiontax that wrote it, or a newer one",
+        )
+    try:
+        return msgspec.json.decode(data, type=Manifest)
+    except msgspec.ValidationError as error:
+        raise ResultsError(f"{path} is damaged: {error}") from error
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """Yield the complete lines of a file that may have been cut off in mid-line."""
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line
+
+
+def read_requests(folder: Path) -> Iterator[Request]:
+    """Yield every recorded request. Raises ResultsError naming a damaged line."""
+    decoder = msgspec.json.Decoder(Request)
+    for path in sorted(folder.glob("requests-*.jsonl")):
+        for number, line in enumerate(lines_of(path), start=1):
+            try:
+                yield decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ResultsError(f"{path}, line {number} is damaged: {error}") from error
+
+
+def read_samples(folder: Path) -> list[Sample]:
+    """Return the CPU and memory samples, none when the run took none."""
+    path = folder / SAMPLES
+    if not path.exists():
+        return []
+    decoder = msgspec.json.Decoder(Sample)
+    try:
+        return [decoder.decode(line) for line in lines_of(path)]
+    except msgspec.DecodeError as error:
+        raise ResultsError(f"{path} is damaged: {error}") from error
+
+
+def read_apportion(folder: Path) -> dict[str, float] | None:
+    """Return the share of each step in DALI's box, or None when it was not measured."""
+    path = folder / APPORTION
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, float])
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise ResultsError(f"{path} is damaged: {error}") from error
+
+
+def make_folder(results: Path, settings: Settings) -> Path:
+    """Make a folder whose name sorts by time and says what is run.
+
+    Raises ResultsError when the folder cannot be made or written, or the disk is nearly full.
+    """
+    parts = (
+        time.strftime("%Y%m%d-%H%M%S"),
+        settings.pipeline,
+        Path(settings.images).name,
+        settings.preprocess,
+        settings.place,
+        settings.transport,
+        f"{settings.users}u",
+    )
+    name = "-".join(parts)
+    for number in range(1000):
+        folder = results / (f"{name}-{number}" if number else name)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if folder.parent.is_dir():
+                continue
+            raise ResultsError(f"{folder.parent} is not a folder") from None
+        except OSError as error:
+            raise ResultsError(
+                f"cannot make {folder}: {error.strerror}", hint="choose another --results folder"
+            ) from error
+        _check_writable(folder)
+        return folder
+    raise ResultsError(f"too many runs named {name} in {results}")
+
+
+def _check_writable(folder: Path) -> None:
+    least_bytes = 256 << 20
+    state = os.statvfs(folder)
+    if state.f_bavail * state.f_frsize < least_bytes:
+        folder.rmdir()
+        raise ResultsError(
+            f"less than {least_bytes >> 20} MB are free for results in {folder.parent}",
+            hint="free some space, or choose another --results folder",
+        )
+    probe = folder / ".probe"
+    try:
+        probe.write_bytes(b"x" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise ResultsError(
+            f"cannot write in {folder}: {error.strerror}", hint="choose another --results folder"
+        ) from error

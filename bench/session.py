@@ -1,0 +1,101 @@
+"""One run from its first to its last moment: its folder, manifest, monitor and window."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import time
+from pathlib import Path
+
+from bench import apportion, machine
+from bench.images import ImageSet
+from bench.monitor import Monitor
+from bench.results import SCHEMA, Manifest, Settings, make_folder, write_manifest
+from pipelines.classification import MODEL
+from pipelines.server import REPOSITORY, ROOT
+
+
+class Session:
+    """A run that is going on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        images: ImageSet,
+        results: Path,
+        folder: Path | None,
+        recorded: bool,
+    ) -> None:
+        """Make the folder and start the monitor. Raises ResultsError when that cannot be."""
+        self.folder = folder or make_folder(results, settings)
+        self._manifest = Manifest(
+            schema=SCHEMA,
+            run=self.folder.name,
+            settings=settings,
+            image_sizes={
+                "count": len(images.paths),
+                "width": images.median_width,
+                "height": images.median_height,
+                "bytes": images.median_bytes,
+            },
+            stages={f"preprocess_{settings.preprocess}": "preprocess", MODEL: "inference"},
+            machine=machine.machine(),
+            versions=machine.versions(),
+            sha256=_checksums(),
+            revision=_revision(),
+            clock=_clock(),
+            window_start_ns=time.monotonic_ns(),
+            recorded=recorded,
+        )
+        write_manifest(self.folder, self._manifest)
+        if recorded and settings.preprocess == "dali":
+            apportion.start(self.folder, images=settings.images)
+        self._monitor = Monitor(self.folder, server=settings.server) if recorded else None
+
+    def open_window(self) -> int:
+        """The load starts now; return the moment when the warm-up ends and the measurement starts."""
+        warmup_ns = round(self._manifest.settings.warmup_s * 1e9)
+        self._manifest.window_start_ns = time.monotonic_ns() + warmup_ns
+        write_manifest(self.folder, self._manifest)
+        return self._manifest.window_start_ns
+
+    def close_window(self) -> None:
+        """The measurement ends now; requests in flight may still finish."""
+        self._manifest.window_end_ns = time.monotonic_ns()
+        write_manifest(self.folder, self._manifest)
+
+    def finish(self, *, completed: int | None = None) -> None:
+        """Wait for the monitor to fetch the rest, and write the manifest for good."""
+        if self._monitor:
+            self._monitor.stop()
+        self._manifest.completed = completed
+        write_manifest(self.folder, self._manifest)
+
+
+def _checksums() -> dict[str, str]:
+    """The sha256 of the model files, by path inside the repository."""
+    return {
+        str(path.relative_to(REPOSITORY)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(REPOSITORY.glob("*/1/model.*"))
+    }
+
+
+def _revision() -> str | None:
+    """The git revision of our code, `+` appended when it was changed; None outside a checkout."""
+    command = ("git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _clock() -> dict[str, str | int]:
+    return {
+        "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "monotonic_ns": time.monotonic_ns(),
+        "unix_ns": time.time_ns(),
+    }
+
+

@@ -1,0 +1,124 @@
+"""What answers an inference request: Triton by one of its transports, or the fake.
+
+An engine belongs to one user and has one request in flight. It takes timestamps and nothing else
+while the request is under way.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.errors import VisiontaxError
+from pipelines.spans import Span
+
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor an engine must return: its name, NumPy type and shape, batch dimension included."""
+
+    name: str
+    dtype: type[Any]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One completed inference request: its results and its four timestamps.
+
+    The request was built in `start_ns`..`sent_ns`, was with the server (and the wire) until
+    `received_ns`, and was unpacked by `end_ns`. `spans` are those that the engine itself knows.
+    """
+
+    outputs: Tensors
+    start_ns: int
+    sent_ns: int
+    received_ns: int
+    end_ns: int
+    bytes_in: int
+    bytes_out: int
+    spans: list[Span] = field(default_factory=list)
+
+
+class EngineError(VisiontaxError):
+    """The request failed: the server refused it, or could not be reached."""
+
+
+class Engine(Protocol):
+    """An inference server as seen by one user."""
+
+    def infer(
+        self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
+    ) -> Exchange:
+        """Run one request. Raises EngineError with the server's own words when it fails."""
+
+    def ready(self, model: str) -> bool:
+        """Whether the server is up and serves the model."""
+
+    def close(self) -> None:
+        """Give connections and memory back."""
+
+
+class FakeEngine:
+    """Answers zeros after `service_s` seconds: a smoke test, and the calibration of the generator.
+
+    It builds no request and crosses no wire, so what it measures is the load generator alone.
+    """
+
+    def __init__(self, url: str = "", *, service_s: float = 0.0) -> None:
+        del url
+        self._service_s = service_s
+
+    def infer(
+        self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
+    ) -> Exchange:
+        """Sleep for the service time and return zeros."""
+        del request_id
+        start = time.monotonic_ns()
+        time.sleep(self._service_s)
+        end = time.monotonic_ns()
+        return Exchange(
+            outputs={spec.name: np.zeros(spec.shape, spec.dtype) for spec in outputs},
+            start_ns=start,
+            sent_ns=start,
+            received_ns=end,
+            end_ns=end,
+            bytes_in=sum(tensor.nbytes for tensor in inputs.values()),
+            bytes_out=0,
+            spans=[Span("inference", start, end, model)],
+        )
+
+    def ready(self, model: str) -> bool:
+        """Return True: there is nothing to wait for."""
+        del model
+        return True
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+TRANSPORTS = {
+    "http": "pipelines.triton_http:HttpEngine",
+    "grpc": "pipelines.triton_grpc:GrpcEngine",
+    "shm": "pipelines.triton_shm:SharedMemoryEngine",
+    "fake": "pipelines.engine:FakeEngine",
+}
+"""Where each transport's engine is; only the one that is used is imported."""
+
+
+def engine(transport: str, url: str) -> Engine:
+    """Return a new engine; `url` is host:port of the transport's own endpoint."""
+    if transport not in TRANSPORTS:
+        raise VisiontaxError(
+            f"unknown transport: {transport}", hint=f"known transports: {', '.join(TRANSPORTS)}"
+        )
+    module, name = TRANSPORTS[transport].split(":")
+    made: Engine = getattr(importlib.import_module(module), name)(url)
+    return made

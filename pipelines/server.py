@@ -1,0 +1,292 @@
+"""The embedded Triton: NVIDIA's own server binary from a PyPI wheel, started as a child process.
+
+It serves the same `triton_repo/` as NVIDIA's container. The container's native onnxruntime and dali
+backends are replaced by the Python drop-ins in `triton_backends/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.errors import ServerError
+
+ROOT = Path(__file__).resolve().parent.parent
+REPOSITORY = ROOT / "triton_repo"
+BACKENDS = ROOT / "triton_backends"
+BUILD = ROOT / "build"
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 20.0
+SIZED = "sized"
+"""The name of the model configurations that `size` writes, for Triton's --model-config-name."""
+
+_INSTANCES = "\ninstance_group [ {{ count: {count} kind: KIND_CPU }} ]\n"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Where the parts of the server are."""
+
+    binary: Path
+    python_backend: Path
+    stub: Path
+    library_path: str
+
+
+def installation() -> Installation:
+    """Find the server. Raises ServerError saying what is missing and how to get it."""
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or not spec.submodule_search_locations:
+        raise ServerError("the Triton server is not installed", hint="run 'make setup'")
+    package = Path(spec.submodule_search_locations[0])
+    home = package / "tritonserver"
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = home / "python_backend_stubs" / python / "triton_python_backend_stub"
+    if not stub.exists():
+        raise ServerError(
+            f"the Triton server has no Python backend for Python {python}",
+            hint="make the virtual environment with Python 3.11, 3.12 or 3.13",
+        )
+    libraries = [
+        package.parent / "nvidia_pytriton.libs",
+        BUILD / "libpython",
+        Path(str(sysconfig.get_config_var("LIBDIR"))),
+    ]
+    return Installation(
+        binary=home / "bin" / "tritonserver",
+        python_backend=home / "backends" / "python",
+        stub=stub,
+        library_path=":".join(str(library) for library in libraries if library.exists()),
+    )
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many instances of each preprocessing model and of each DNN are served."""
+
+    preprocess: int
+    inference: int
+
+
+def default_sizes() -> Sizes:
+    """One single-threaded instance of each model per core: either stage can then fill the machine."""
+    cores = len(os.sched_getaffinity(0))
+    return Sizes(preprocess=cores, inference=cores)
+
+
+def size(repository: Path, sizes: Sizes) -> None:
+    """Write `<model>/configs/sized.pbtxt`: the model's configuration with its instance count.
+
+    Ensembles and models that state their own `instance_group` are left alone.
+    """
+    for config in repository.glob("*/config.pbtxt"):
+        text = config.read_text()
+        if "instance_group" in text or "ensemble_scheduling" in text:
+            continue
+        preprocesses = config.parent.name.startswith("preprocess_")
+        count = sizes.preprocess if preprocesses else sizes.inference
+        sized = config.parent / "configs" / f"{SIZED}.pbtxt"
+        sized.parent.mkdir(exist_ok=True)
+        sized.write_text(text + _INSTANCES.format(count=count))
+
+
+def missing_models(repository: Path) -> list[str]:
+    """Return the models of the repository whose version directory is not built."""
+    return [
+        config.parent.name
+        for config in sorted(repository.glob("*/config.pbtxt"))
+        if not _built(config)
+    ]
+
+
+def _built(config: Path) -> bool:
+    version = config.parent / "1"
+    backend = re.search(r'backend: "(\w+)"', config.read_text())
+    files = {"onnxruntime": "model.onnx", "dali": "model.dali", "python": "model.py"}
+    if backend is None:
+        return version.is_dir()
+    return (version / files.get(backend[1], "")).exists()
+
+
+def free_port() -> int:
+    """Return a port such that it and the next two are free on HOST: HTTP, gRPC, metrics."""
+    for _ in range(100):
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            port = int(probe.getsockname()[1])
+        if port < 65000 and all(_is_free(port + i) for i in range(3)):
+            return port
+    raise ServerError("no three free ports in a row", hint="choose one with --port")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Triton binds
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+class Server:
+    """A running embedded Triton. HTTP is on `port`, gRPC on the next, metrics on the one after."""
+
+    def __init__(self, process: subprocess.Popen[bytes], *, port: int, folder: Path) -> None:
+        self.process = process
+        self.port = port
+        self.folder = folder
+
+    @property
+    def url(self) -> str:
+        """The HTTP address, host:port."""
+        return f"{HOST}:{self.port}"
+
+    def wait_ready(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Return when every model is ready. Raises ServerError when the server dies or is late."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise ServerError(
+                    f"Triton stopped while starting: {self._complaint()}",
+                    hint=f"the whole story is in {self.folder / 'triton.log'}",
+                )
+            if is_ready(self.url):
+                return
+            time.sleep(0.05)
+        self.stop()
+        raise ServerError(
+            f"Triton was not ready after {timeout_s:.0f} s",
+            hint=f"the whole story is in {self.folder / 'triton.log'}",
+        )
+
+    def _complaint(self) -> str:
+        log = (self.folder / "triton.log").read_text(errors="replace").splitlines()
+        telling = [
+            line
+            for line in log
+            if re.search(r"^error:|\w*Error:|UNAVAILABLE|already in use", line)
+            and "NVML" not in line
+        ]
+        return (telling or log or ["it said nothing"])[0].strip("| ")[:300]
+
+    def stop(self) -> None:
+        """Let requests in flight finish, unload the models, and leave no process behind."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_TIMEOUT_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def start(
+    folder: Path,
+    *,
+    repository: Path = REPOSITORY,
+    backends: Path = BACKENDS,
+    port: int | None = None,
+    sizes: Sizes | None = None,
+) -> Server:
+    """Start the embedded Triton; its log and traces go into `folder`.
+
+    The server ends with this process, however that ends. Call `wait_ready` before use.
+    Raises ServerError when something is missing or the port is taken.
+    """
+    parts = installation()
+    missing = missing_models(repository)
+    if missing:
+        raise ServerError(
+            f"the model repository is not built: {', '.join(missing)}", hint="run 'bench models'"
+        )
+    chosen = free_port() if port is None else port
+    taken = [chosen + i for i in range(3) if not _is_free(chosen + i)]
+    if taken:
+        raise ServerError(
+            f"port {taken[0]} is in use", hint="stop what uses it, or choose another --port"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    size(repository, sizes or default_sizes())
+    command = [
+        *("setpriv", "--pdeathsig", "TERM", "--", str(parts.binary)),
+        *options(repository, _compose(parts, backends, into=folder / "backends"), port=chosen),
+        f"--trace-config=triton,file={folder / 'trace.json'}",
+        f"--backend-config=python,shm-region-prefix-name=visiontax-{os.getpid()}-triton",
+    ]
+    environment = os.environ | {
+        "LD_LIBRARY_PATH": parts.library_path,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+        "OMP_NUM_THREADS": "1",
+    }
+    with (folder / "triton.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    return Server(process, port=chosen, folder=folder)
+
+
+def options(repository: Path, backends: Path, *, port: int) -> list[str]:
+    """Return the server's options. Tracing is ready but off: a run turns it on over HTTP."""
+    return [
+        f"--model-repository={repository}",
+        f"--backend-directory={backends}",
+        f"--model-config-name={SIZED}",
+        "--disable-auto-complete-config",
+        "--exit-timeout-secs=10",
+        *(f"--{name}-address={HOST}" for name in ("http", "grpc", "metrics")),
+        *(f"--{name}-port={port + i}" for i, name in enumerate(("http", "grpc", "metrics"))),
+        "--trace-config=mode=triton",
+        "--trace-config=level=OFF",
+        "--trace-config=rate=1",
+        "--trace-config=count=-1",
+    ]
+
+
+def _compose(parts: Installation, backends: Path, *, into: Path) -> Path:
+    """Make the backend directory: the Python backend, its stub, and our drop-ins."""
+    python = into / "python"
+    python.mkdir(parents=True, exist_ok=True)
+    for file in [*parts.python_backend.iterdir(), parts.stub]:
+        shutil.copy(file, python / file.name)  # Triton refuses a backend behind a link
+    for backend in backends.iterdir():
+        link = into / backend.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(backend)
+    for program in (parts.binary, python / parts.stub.name):
+        program.chmod(program.stat().st_mode | 0o111)
+    return into
+
+
+def is_ready(url: str) -> bool:
+    """Whether a Triton at `url` (host:port of HTTP) says that it is ready."""
+    try:
+        with urllib.request.urlopen(f"http://{url}/v2/health/ready", timeout=2) as reply:
+            return bool(reply.status == 200)
+    except (OSError, urllib.error.URLError, ValueError):
+        return False

@@ -1,0 +1,62 @@
+"""Drop-in for Triton's dali backend on a CPU: same model configuration, same outputs.
+
+Serves the serialized graph `<version>/model.dali`, honours `num_threads`, and runs the requests that
+the scheduler batched as one batch. A bad image fails its own request and no other.
+"""
+
+import json
+import os
+
+import numpy as np
+import triton_python_backend_utils as pb
+
+from pipelines import dali_graph, jpeg
+from pipelines.errors import ImageError
+
+
+class TritonPythonModel:
+    """One instance: a graph in a process of its own."""
+
+    def initialize(self, args):
+        """Load the graph; `args["model_repository"]` is the model's own directory."""
+        config = json.loads(args["model_config"])
+        threads = config.get("parameters", {}).get("num_threads", {}).get("string_value", 1)
+        self._graph = dali_graph.load(
+            os.path.join(args["model_repository"], args["model_version"], "model.dali"),
+            batch_size=max(1, config["max_batch_size"]),
+            threads=int(threads),
+        )
+        (self._input,) = [tensor["name"] for tensor in config["input"]]
+        (self._output,) = [tensor["name"] for tensor in config["output"]]
+
+    def execute(self, requests):
+        """Return a response per request."""
+        outcomes = [self._checked(request) for request in requests]
+        good = [image for image in outcomes if isinstance(image, bytes)]
+        results = iter(self._run(good))
+        outcomes = [next(results) if isinstance(one, bytes) else one for one in outcomes]
+        return [self._respond(outcome) for outcome in outcomes]
+
+    def _checked(self, request):
+        image = np.from_dlpack(pb.get_input_tensor_by_name(request, self._input)).tobytes()
+        try:
+            jpeg.check(image)
+        except ImageError as error:
+            return error
+        return image
+
+    def _run(self, images):
+        """Return an output or an ImageError for each image."""
+        if not images:
+            return []
+        try:
+            return dali_graph.run(self._graph, images)
+        except ImageError as error:
+            if len(images) == 1:
+                return [error]
+            return [outcome for image in images for outcome in self._run([image])]
+
+    def _respond(self, outcome):
+        if isinstance(outcome, ImageError):
+            return pb.InferenceResponse(error=pb.TritonError(str(outcome)))
+        return pb.InferenceResponse([pb.Tensor.from_dlpack(self._output, np.ascontiguousarray(outcome[None]))])
