@@ -31,17 +31,22 @@ APPORTION = "apportion.json"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for. `server` is the address that was used, None for the fake engine."""
+    """What was asked for. `server` is host:port of its HTTP, for the fake engine its service time."""
 
-    pipeline: str
-    images: str
-    preprocess: str
-    place: str
-    transport: str
-    users: int
-    warmup_s: float
-    server: str | None
-    seed: int
+    pipeline: str = "classification"
+    images: str = "medium"
+    preprocess: str = "opencv"
+    place: str = "server"
+    transport: str = "http"
+    users: int = 1
+    warmup_s: float = 2.0
+    server: str | None = None
+    seed: int = 1
+
+    @property
+    def traced(self) -> bool:
+        """Whether there is a Triton whose trace can be had."""
+        return self.transport not in ("fake", "plain")
 
 
 class Manifest(msgspec.Struct, kw_only=True):

@@ -51,7 +51,8 @@ class Session:
         write_manifest(self.folder, self._manifest)
         if recorded and settings.preprocess == "dali":
             apportion.start(self.folder, images=settings.images)
-        self._monitor = Monitor(self.folder, server=settings.server) if recorded else None
+        server = settings.server if settings.traced else None
+        self._monitor = Monitor(self.folder, server=server) if recorded else None
 
     def open_window(self) -> int:
         """The load starts now; return the moment when the warm-up ends and the measurement starts."""

@@ -82,17 +82,17 @@ def _die(error: VisiontaxError) -> NoReturn:
 
 
 def _address(environment: Environment) -> str | None:
-    """Triton's HTTP address, host:port; None for the fake engine."""
-    options = environment.parsed_options
-    if options.transport == "fake":
-        return None
-    return (environment.host or DEFAULT_HOST).removeprefix("http://").rstrip("/")
+    """The server's HTTP address, host:port; for the fake engine its service time, if given."""
+    host = environment.host
+    if environment.parsed_options.transport == "fake":
+        return host
+    return (host or DEFAULT_HOST).removeprefix("http://").rstrip("/")
 
 
 def _engine_url(environment: Environment) -> str:
-    address, options = _address(environment), environment.parsed_options
-    if address is None or options.transport != "grpc":
-        return address or ""
+    address, options = _address(environment) or "", environment.parsed_options
+    if options.transport != "grpc":
+        return address
     host, _, port = address.rpartition(":")
     return f"{host}:{options.grpc_port or int(port) + 1}"
 
@@ -119,7 +119,7 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
             environment.host = f"http://{_run.server.url}"
             options.host = environment.host
         address = _address(environment)
-        if address is not None and not embedded.is_ready(address):
+        if options.transport != "fake" and not embedded.is_ready(address or ""):
             raise EngineError(
                 f"Triton is not ready at {address}",
                 hint="is 'bench serve' running? or let --start-server start one",

@@ -47,9 +47,9 @@ def judge(
     if len(ledger.due_ns):
         found.append(_generator(ledger))
         found.append(_few(ledger))
-        if manifest.settings.server is not None:
+        if manifest.settings.traced:
             found.append(_trace(ledger))
-        if manifest.settings.server is None or ledger.joined.any():
+        if not manifest.settings.traced or ledger.joined.any():
             found.append(_other(ledger))
             found.append(_clock(succeeded, ledger))
     return sorted((issue for issue in found if issue), key=lambda issue: not issue.invalid)

@@ -69,12 +69,12 @@ class Engine(Protocol):
 class FakeEngine:
     """Answers zeros after `service_s` seconds: a smoke test, and the calibration of the generator.
 
-    It builds no request and crosses no wire, so what it measures is the load generator alone.
+    It builds no request and crosses no wire, so what it measures is the load generator alone. The
+    service time stands where others have an address: `5ms`, the default, or `0ms`.
     """
 
-    def __init__(self, url: str = "", *, service_s: float = 0.0) -> None:
-        del url
-        self._service_s = service_s
+    def __init__(self, url: str) -> None:
+        self._service_s = float((url or "5ms").removesuffix("ms")) / 1e3
 
     def infer(
         self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
@@ -108,13 +108,17 @@ TRANSPORTS = {
     "http": "pipelines.triton_http:HttpEngine",
     "grpc": "pipelines.triton_grpc:GrpcEngine",
     "shm": "pipelines.triton_shm:SharedMemoryEngine",
+    "plain": "pipelines.plain_http:PlainEngine",
     "fake": "pipelines.engine:FakeEngine",
 }
 """Where each transport's engine is; only the one that is used is imported."""
 
 
 def engine(transport: str, url: str) -> Engine:
-    """Return a new engine; `url` is host:port of the transport's own endpoint."""
+    """Return a new engine; `url` is host:port of the transport's own endpoint.
+
+    Raises VisiontaxError listing the known transports when it is none of them.
+    """
     if transport not in TRANSPORTS:
         raise VisiontaxError(
             f"unknown transport: {transport}", hint=f"known transports: {', '.join(TRANSPORTS)}"

@@ -92,6 +92,18 @@ def test_make_alone_lists_the_targets() -> None:
     assert re.findall(r"^  make (\w+)", done.stdout, re.MULTILINE) == list(TARGETS)
 
 
+def run_setup(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a copy of scripts/setup in `folder`, where it is expected to stop at once."""
+    (folder / "scripts").mkdir(parents=True)
+    setup = shutil.copy(SCRIPTS[0], folder / "scripts" / "setup")
+    done = subprocess.run(
+        [setup, *args], env={**os.environ, **env}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert not (folder / ".venv").exists()
+    return done
+
+
 @pytest.mark.parametrize(
     ("python", "cause"),
     [("no-such-python", "does not run"), ("bash", "does not run"), ("OLD", "is Python 3.8")],
@@ -99,16 +111,22 @@ def test_make_alone_lists_the_targets() -> None:
 def test_an_interpreter_that_does_not_fit_is_refused(
     tmp_path: Path, python: str, cause: str
 ) -> None:
-    folder = tmp_path / "a clone"
-    (folder / "scripts").mkdir(parents=True)
-    setup = shutil.copy(SCRIPTS[0], folder / "scripts" / "setup")
-    old = folder / "python3.8"
+    old = tmp_path / "python3.8"
     old.write_text("#!/bin/sh\necho 3.8\n")
     old.chmod(0o755)
-    env = {**os.environ, "PYTHON": str(old) if python == "OLD" else python}
-    done = subprocess.run([setup], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    done = run_setup(tmp_path / "clone", PYTHON=str(old) if python == "OLD" else python)
     assert done.stderr.startswith("error: PYTHON=")
     assert cause in done.stderr
     assert "hint: name a Python 3.11, 3.12 or 3.13" in done.stderr
-    assert not (folder / ".venv").exists()
+
+
+def test_a_folder_that_the_server_cannot_take_is_refused_before_any_download(
+    tmp_path: Path,
+) -> None:
+    done = run_setup(tmp_path / "a clone")
+    assert done.stderr.startswith("error: the path of this folder has a space")
+    assert "hint: move the clone" in done.stderr
+
+
+def test_setup_asked_for_anything_else_does_nothing(tmp_path: Path) -> None:
+    assert "takes no arguments" in run_setup(tmp_path / "clone", "--help").stderr

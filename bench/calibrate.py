@@ -1,0 +1,31 @@
+"""`bench calibrate`: how fast the load generator itself can go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bench import results
+from bench.durations import Duration
+from bench.reports import summary_of
+from bench.run import Plan, execute
+
+
+@click.command()
+@click.option("--users", type=click.IntRange(1), default=16)
+@click.option("--duration", type=Duration(), default="5s", help="How long to measure.")
+@click.option("--results", "folder", type=click.Path(path_type=Path), default=results.RESULTS)
+def command(users: int, duration: float, folder: Path) -> None:
+    """Measure one generator process against the fake engine, which answers at once."""
+    plan = Plan(
+        results.Settings(images="small", users=users, transport="fake", server="0ms"),
+        duration_s=duration,
+        results=folder,
+    )
+    summary = summary_of(execute(plan))
+    click.echo(f"one generator process, {users} users, the fake engine answering at once:")
+    click.echo(f"{summary.throughput_per_s:.0f} requests/s recorded")
+    if summary.generator_cpu_share is not None:
+        cost_us = summary.generator_cpu_share / summary.throughput_per_s * 1e6
+        click.echo(f"{summary.generator_cpu_share:.0%} of a core, {cost_us:.0f} us of it a request")

@@ -1,0 +1,62 @@
+"""`bench plain`: the OpenCV ensemble against a plain FastAPI server on the same machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import msgspec
+
+from bench import results
+from bench.durations import Duration
+from bench.rounds import interleave, show
+from bench.run import Plan, serving
+from pipelines import server as embedded
+from pipelines.errors import ServerError
+
+
+@contextlib.contextmanager
+def plain_server() -> Iterator[str]:
+    """Yield the address of a FastAPI server with one worker per core."""
+    port = embedded.free_port()
+    command = [
+        *("setpriv", "--pdeathsig", "TERM", "--"),
+        *(sys.executable, "-m", "uvicorn", "bench.plain_app:app", "--log-level", "warning"),
+        *("--host", embedded.HOST, "--port", str(port)),
+        *("--workers", str(len(os.sched_getaffinity(0)))),
+    ]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    address = f"{embedded.HOST}:{port}"
+    try:
+        deadline = time.monotonic() + embedded.START_TIMEOUT_S
+        while not embedded.is_ready(address):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ServerError("the plain server did not start", hint="run 'make setup'")
+            time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@click.command()
+@click.option("--images", default="medium", help="small, medium, large or DIR")
+@click.option("--users", type=click.IntRange(1), default=16)
+@click.option("--rounds", type=click.IntRange(1), default=6)
+@click.option("--duration", type=Duration(), default="10s", help="How long each run measures.")
+@click.option("--results", "folder", type=click.Path(path_type=Path), default=results.RESULTS)
+def command(images: str, users: int, rounds: int, duration: float, folder: Path) -> None:
+    """Compare the OpenCV ensemble with a plain FastAPI + onnxruntime + OpenCV server, in turn."""
+    with serving(None) as triton, plain_server() as plain:
+        settings = results.Settings(images=images, users=users, server=triton)
+        a = Plan(settings, duration_s=duration, results=folder, recorded=False)
+        b = replace(a, settings=msgspec.structs.replace(settings, transport="plain", server=plain))
+        measured = interleave(a, b, rounds=rounds)
+    show(measured, names=("ensemble", "plain"))

@@ -1,0 +1,35 @@
+"""What one would write without Triton: FastAPI, OpenCV and onnxruntime in each of a few workers."""
+
+from __future__ import annotations
+
+import onnxruntime
+from fastapi import FastAPI, Request, Response
+
+from pipelines.errors import ImageError
+from pipelines.preprocess import OpenCV
+from pipelines.server import REPOSITORY
+
+app = FastAPI()
+_options = onnxruntime.SessionOptions()
+_options.intra_op_num_threads = 1
+_session = onnxruntime.InferenceSession(
+    REPOSITORY / "mobilenetv2" / "1" / "model.onnx", _options, providers=["CPUExecutionProvider"]
+)
+_preprocess = OpenCV()
+
+
+@app.get("/v2/health/ready")
+async def ready() -> Response:
+    """Answer when the worker serves."""
+    return Response()
+
+
+@app.post("/classify")
+async def classify(request: Request) -> Response:
+    """Answer a JPEG with its 1000 FP32 logits."""
+    try:
+        tensor, _ = _preprocess(await request.body())
+    except ImageError as error:
+        return Response(str(error), status_code=422)
+    (logits,) = _session.run(["logits"], {"input": tensor[None]})
+    return Response(logits.tobytes(), media_type="application/octet-stream")
