@@ -8,6 +8,7 @@ Therefore a request's times are non-negative and their sum is `end_ns - due_ns` 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,8 +54,8 @@ class Spans:
 class Ledger:
     """`time_ns` and `work_ns` are [requests, COLUMNS]; `joined` says which requests were traced.
 
-    `time_ns` is the time on the critical path, `work_ns` the summed durations of the spans, overlaps
-    counted twice; for `other` both are the same.
+    `time_ns` is the time on the critical path, `work_ns` the summed durations of the spans,
+    overlaps counted twice; for `other` both are the same.
     """
 
     due_ns: Ints
@@ -86,7 +87,7 @@ def sweep(spans: Spans, *, due_ns: Ints, end_ns: Ints) -> Ints:
     time = np.zeros((len(due_ns), len(COLUMNS)), np.int64)
     order = np.argsort(spans.request, kind="stable")
     bounds = np.searchsorted(spans.request[order], np.arange(0, len(due_ns) + _CHUNK, _CHUNK))
-    for number, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for number, (first, last) in enumerate(itertools.pairwise(bounds)):
         rows = slice(number * _CHUNK, (number + 1) * _CHUNK)
         here = order[first:last]
         part = Spans(
@@ -199,7 +200,7 @@ def _server_spans(
 ) -> tuple[Spans, npt.NDArray[np.bool_]]:
     """Return the spans of the trace, and which requests have a complete one."""
     ids = pd.Index([request.id for request in requests])
-    rows = ids.get_indexer(trace["request"])
+    rows = ids.get_indexer(pd.Index(trace["request"]))
     mine = trace.assign(row=rows)[rows >= 0]
     roots = mine[mine["parent"] == 0].drop_duplicates("row").set_index("row")
     complete = _exchange(requests, roots)

@@ -1,7 +1,7 @@
 """The `bench` command: a table of subcommands, and what an error looks like.
 
-Subcommands are imported when they are called, so that the analysis half runs without the packages of
-the load half.
+Subcommands are imported when they are called, so that the analysis half runs without the packages
+of the load half.
 """
 
 from __future__ import annotations

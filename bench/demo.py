@@ -9,7 +9,7 @@ import click
 
 from bench import results
 from bench.durations import Duration
-from bench.images import SETS
+from bench.recipes import RECIPES
 from bench.report import render
 from bench.reports import summary_of
 from bench.run import Plan, execute_all, serving, show
@@ -30,7 +30,7 @@ def command(duration: float, folder: Path) -> int:
                 duration_s=duration,
                 results=folder,
             )
-            for images, way in itertools.product(SETS, WAYS)
+            for images, way in itertools.product(RECIPES, WAYS)
         ]
         folders = execute_all(plans)
     page = folder / PAGE

@@ -54,9 +54,9 @@ def server_processes(url: str) -> list[psutil.Process]:
     port = int(url.rpartition(":")[2])
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections(kind="tcp"):
-            if connection.status != psutil.CONN_LISTEN or connection.laddr.port != port:
+            if connection.status != psutil.CONN_LISTEN or connection.pid is None:
                 continue
-            if connection.pid is not None:
+            if connection.laddr and connection.laddr.port == port:
                 server = psutil.Process(connection.pid)
                 return [server, *server.children(recursive=True)]
     return []

@@ -52,7 +52,7 @@ def headline(summaries: Sequence[Summary]) -> str:
     if not trusted:
         valid = any(summary.valid for summary in summaries)
         return "No request succeeded" if valid else "INVALID: no number here can be trusted"
-    shares = sorted(summary.non_inference_share for summary in trusted)
+    shares = sorted(summary.non_inference_share or 0.0 for summary in trusted)
     low, high = phrases.percent(shares[0]), phrases.percent(shares[-1])
     if low != high:
         return f"{low} to {high} of the time a request takes is not inference"

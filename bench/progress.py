@@ -44,4 +44,3 @@ class Progress:
 
     def _show(self, text: str) -> None:
         print(f"\r\x1b[K{text[:99]}", end="", file=sys.stderr, flush=True)
-

@@ -1,7 +1,7 @@
 """Writes one generator process's requests to `requests-<pid>.jsonl`.
 
-While a request is in flight nothing is formatted: finished requests wait in memory and are written a
-few times a second.
+While a request is in flight nothing is formatted: finished requests wait in memory and are written
+a few times a second.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ INTERVAL_S = 0.25
 class Recorder:
     """Appends requests to a run's folder. `failed` is called once if the disk lets us down."""
 
-    def __init__(
-        self, folder: Path, *, pipeline: str, failed: Callable[[OSError], None]
-    ) -> None:
+    def __init__(self, folder: Path, *, pipeline: str, failed: Callable[[OSError], None]) -> None:
         self._pipeline = pipeline
         self._failed = failed
         self._waiting: list[tuple[str, int, int, int, str | None, Outcome | None]] = []

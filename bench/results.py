@@ -31,7 +31,7 @@ APPORTION = "apportion.json"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for. `server` is host:port of its HTTP, for the fake engine its service time."""
+    """What was asked for. `server` is host:port of HTTP; for the fake engine, its service time."""
 
     pipeline: str = "classification"
     images: str = "medium"
@@ -53,9 +53,9 @@ class Manifest(msgspec.Struct, kw_only=True):
     """How a run was made.
 
     `clock` anchors CLOCK_MONOTONIC: {"boot_id", "monotonic_ns", "unix_ns"} taken together.
-    Requests that were due in `window_start_ns`..`window_end_ns` count; `window_end_ns` is None while
-    the run goes on, and stays so when it was killed. `stages` names the stage of the time that each
-    model computes. `sha256` holds the checksum of each model file. `completed` counts the requests
+    Requests that were due in `window_start_ns`..`window_end_ns` count; `window_end_ns` is None
+    while the run goes on, and stays so when it was killed. `stages` names the stage of
+    the time that each model computes. `sha256` holds the checksum of each model file. `completed` counts the requests
     that ended in the window, without their records.
     """
 

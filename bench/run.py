@@ -74,7 +74,7 @@ class Plan:
         return command if self.recorded else [*command, "--no-record"]
 
 
-class Several(click.ParamType):
+class Several(click.ParamType[list[str]]):
     """One or several names, separated by commas; `known` lists them, None allows any."""
 
     def __init__(self, known: Sequence[str] | None) -> None:

@@ -141,7 +141,7 @@ def read(folder: Path) -> pd.DataFrame:
     """Return the run's trace; no rows when there is none. Events are Int64 ns, 0 where absent."""
     import pandas as pd  # here, because the monitor must start fast and needs only to write
 
-    types = {name: "int64" for name in EVENTS} | {"id": "int64", "parent": "int64"}
+    types = dict.fromkeys(EVENTS, "int64") | {"id": "int64", "parent": "int64"}
     types |= {"request": "str", "model": "category"}
     path = folder / TRACE
     if not path.exists():

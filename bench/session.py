@@ -55,7 +55,7 @@ class Session:
         self._monitor = Monitor(self.folder, server=server) if recorded else None
 
     def open_window(self) -> int:
-        """The load starts now; return the moment when the warm-up ends and the measurement starts."""
+        """The load starts now; return the moment when the warm-up ends."""
         warmup_ns = round(self._manifest.settings.warmup_s * 1e9)
         self._manifest.window_start_ns = time.monotonic_ns() + warmup_ns
         write_manifest(self.folder, self._manifest)
@@ -98,5 +98,3 @@ def _clock() -> dict[str, str | int]:
         "monotonic_ns": time.monotonic_ns(),
         "unix_ns": time.time_ns(),
     }
-
-

@@ -61,9 +61,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     `stages` and `tail_stages` (the slowest 1 % of requests, at least one) are in the order in which
     a request passes them, end with `other`, and leave out stages that took no time. The shares of
-    each sum to 1. `latency_ms` and `tail_latency_ms` are None, and the stages empty, when no request
-    succeeded. `errors` of the `requests` failed. CPU shares are of one core, the generator's of its
-    busiest process, the server's of all; None when there are no samples.
+    each sum to 1. `latency_ms` and `tail_latency_ms` are None, and the stages empty, when no
+    request succeeded. `errors` of the `requests` failed. CPU shares are of one core, the
+    generator's of its busiest process, the server's of all; None when there are no samples.
     """
 
     schema: int
@@ -197,10 +197,8 @@ def _tail(ledger: Ledger) -> Ledger:
     return ledger.select(np.isin(np.arange(len(ledger.due_ns)), slowest))
 
 
-def _cpu_share(
-    samples: Sequence[Sample], *, role: str, window_ns: tuple[int, int]
-) -> float | None:
-    """CPU time per time over the samples in the window: of the busiest generator, of all servers."""
+def _cpu_share(samples: Sequence[Sample], *, role: str, window_ns: tuple[int, int]) -> float | None:
+    """CPU time per time in the window: of the busiest generator process, of all the server's."""
     start, end = window_ns
     by_process: dict[int, list[Sample]] = defaultdict(list)
     for sample in samples:

@@ -1,7 +1,7 @@
 """The Locust side of the load: the user, the options, and the run's begin and end.
 
-Closed loop: each user's next request is due the moment the last one ended, so whatever the generator
-needs in between is on the record, as the stage `schedule`.
+Closed loop: each user's next request is due the moment the last one ended, so whatever the
+generator needs in between is on the record, as the stage `schedule`.
 """
 
 from __future__ import annotations
@@ -22,38 +22,20 @@ from locust import User, constant, events, task
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from bench.durations import seconds
 from bench.images import ImageSet, images_of
+from bench.options import Options, add_options, options_of, tell
 from bench.record import Recorder
-from bench.results import RESULTS, Settings
 from bench.session import Session
 from pipelines import server as embedded
-from pipelines.classification import PIPELINES, PLACES
-from pipelines.engine import TRANSPORTS, EngineError, engine
-from pipelines.errors import VisiontaxError
-from pipelines.preprocess import WAYS
-
-DEFAULT_HOST = "http://127.0.0.1:8000"
+from pipelines.classification import PIPELINES
+from pipelines.engine import engine
+from pipelines.errors import ServerError, VisiontaxError
 
 
 @events.init_command_line_parser.add_listener
-def add_options(parser: argparse.ArgumentParser, **_: Any) -> None:
-    """Add what Locust has no option of its own for, under the names of `bench run`."""
-    group = parser.add_argument_group("visiontax")
-    group.add_argument("--pipeline", default="classification", choices=sorted(PIPELINES))
-    group.add_argument("--images", default="medium", help="small, medium, large or a folder")
-    group.add_argument("--preprocess", default="opencv", choices=sorted(WAYS))
-    group.add_argument("--place", default="server", choices=PLACES)
-    group.add_argument("--transport", default="http", choices=sorted(TRANSPORTS))
-    group.add_argument("--warmup", default="2s", help="how long not to measure at first")
-    group.add_argument("--results", default=str(RESULTS), help="where the run's folder goes")
-    group.add_argument("--seed", type=int, default=1, help="of the order of the images")
-    group.add_argument("--grpc-port", type=int, default=0, help="default: HTTP's plus one")
-    group.add_argument(
-        "--start-server", action="store_true", help="start the embedded Triton for this run"
-    )
-    group.add_argument("--run-folder", default="", help=argparse.SUPPRESS)
-    group.add_argument("--no-record", action="store_true", help=argparse.SUPPRESS)
+def parse(parser: argparse.ArgumentParser, **_: Any) -> None:
+    """Let Locust know our options."""
+    add_options(parser)
 
 
 class _Run:
@@ -74,35 +56,21 @@ _images: dict[str, list[bytes]] = {}
 
 def _die(error: VisiontaxError) -> NoReturn:
     """Say cause and cure and end this process with exit code 1."""
-    print(f"error: {error}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)
+    print(f"error: {error}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
     if _run.server:
         _run.server.stop()
     sys.stderr.flush()
     os._exit(1)
 
 
-def _address(environment: Environment) -> str | None:
-    """The server's HTTP address, host:port; for the fake engine its service time, if given."""
-    host = environment.host
-    if environment.parsed_options.transport == "fake":
-        return host
-    return (host or DEFAULT_HOST).removeprefix("http://").rstrip("/")
-
-
-def _engine_url(environment: Environment) -> str:
-    address, options = _address(environment) or "", environment.parsed_options
-    if options.transport != "grpc":
-        return address
-    host, _, port = address.rpartition(":")
-    return f"{host}:{options.grpc_port or int(port) + 1}"
-
-
 @events.init.add_listener
 def prepare(environment: Environment, runner: Any, **_: Any) -> None:
     """Check everything that can be checked before the first request."""
-    options = environment.parsed_options
-    if options is None:
+    if environment.parsed_options is None:
         return
+    options = options_of(environment)
     if options.transport == "grpc" and gevent.monkey.is_module_patched("socket"):
         from grpc.experimental import gevent as grpc_gevent
 
@@ -110,23 +78,20 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
     if isinstance(runner, WorkerRunner):
         return
     try:
-        seconds(options.warmup)
+        options.check()
         images = images_of(options.images)
         if options.start_server:
-            folder = embedded.BUILD / "serve" / f"locust-{os.getpid()}"
-            _run.server = embedded.start(folder)
+            _run.server = embedded.start(embedded.BUILD / "serve" / f"locust-{os.getpid()}")
             _run.server.wait_ready()
-            environment.host = f"http://{_run.server.url}"
-            options.host = environment.host
-        address = _address(environment)
-        if options.transport != "fake" and not embedded.is_ready(address or ""):
-            raise EngineError(
-                f"Triton is not ready at {address}",
+            environment.host = options.host = _run.server.url
+        if options.transport != "fake" and not embedded.is_ready(options.server or ""):
+            raise ServerError(
+                f"Triton is not ready at {options.server}",
                 hint="is 'bench serve' running? or let --start-server start one",
             )
         if options.headless:  # the run time counts from now on: be ready when it starts
             _load(images, spec=options.images)
-            _run.session = _open_session(environment, images)
+            _run.session = _open_session(options, images, users=options.num_users or 1)
     except VisiontaxError as error:
         _die(error)
 
@@ -134,14 +99,19 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
 @events.test_start.add_listener
 def begin(environment: Environment, **_: Any) -> None:
     """Open the run's folder; the master tells its workers where it is."""
-    options, runner = environment.parsed_options, environment.runner
+    options, runner = options_of(environment), environment.runner
     try:
         images = images_of(options.images)
         _load(images, spec=options.images)
         if not isinstance(runner, WorkerRunner):
-            _run.session = _run.session or _open_session(environment, images)
-            options.run_folder = str(_run.session.folder)
-            options.window_start_ns = _run.session.open_window()
+            users = runner.target_user_count if runner else 0
+            _run.session = _run.session or _open_session(options, images, users=users)
+            tell(
+                environment,
+                folder=_run.session.folder,
+                window_start_ns=_run.session.open_window(),
+            )
+            options = options_of(environment)
         _run.window_start_ns, _run.completed = options.window_start_ns, 0
         if not isinstance(runner, MasterRunner) and not options.no_record:
             _run.recorder = Recorder(
@@ -151,22 +121,9 @@ def begin(environment: Environment, **_: Any) -> None:
         _die(error)
 
 
-def _open_session(environment: Environment, images: ImageSet) -> Session:
-    options = environment.parsed_options
-    users = environment.runner.target_user_count if environment.runner else 0
-    settings = Settings(
-        pipeline=options.pipeline,
-        images=options.images,
-        preprocess=options.preprocess,
-        place=options.place,
-        transport=options.transport,
-        users=users or options.num_users or 1,
-        warmup_s=seconds(options.warmup),
-        server=_address(environment),
-        seed=options.seed,
-    )
+def _open_session(options: Options, images: ImageSet, *, users: int) -> Session:
     return Session(
-        settings,
+        options.settings(users=users),
         images=images,
         results=Path(options.results),
         folder=Path(options.run_folder) if options.run_folder else None,
@@ -205,7 +162,7 @@ def end(environment: Environment, **_: Any) -> None:
     if _run.session:
         session, _run.session = _run.session, None
         session.finish(completed=_run.completed)
-        environment.parsed_options.run_folder = ""
+        tell(environment, folder=None, window_start_ns=0)
         print(f"run: {session.folder}", file=sys.stderr, flush=True)
     if _run.broken:
         environment.process_exit_code = 1
@@ -226,7 +183,7 @@ class VisionUser(User):
 
     def on_start(self) -> None:
         """Connect."""
-        options = self.environment.parsed_options
+        options = options_of(self.environment)
         self._name = f"{options.preprocess}@{options.place}"
         self._transport = options.transport
         self._prefix = uuid.uuid4().hex[:12]
@@ -235,7 +192,7 @@ class VisionUser(User):
         random.Random(f"{options.seed}/{next(self._numbers)}").shuffle(order)
         self._order = itertools.cycle(order)
         self._pipeline = PIPELINES[options.pipeline](
-            engine(options.transport, _engine_url(self.environment)),
+            engine(options.transport, options.engine_url),
             way=options.preprocess,
             place=options.place,
         )

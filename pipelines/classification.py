@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from pipelines.engine import Engine, TensorSpec
+from pipelines.engine import Engine, Tensors, TensorSpec
 from pipelines.errors import VisiontaxError
 from pipelines.offload import Offloaded
 from pipelines.outcome import MARKS, Outcome
@@ -46,9 +46,9 @@ class Classification:
 
     def __call__(self, image: bytes, *, request_id: str) -> Outcome:
         spans: list[Span] = []
+        inputs: Tensors
         if self._preprocess is None:
-            data = np.frombuffer(image, np.uint8)[None]
-            inputs = {"jpeg": data}
+            inputs = {"jpeg": np.frombuffer(image, np.uint8)[None]}
         else:
             tensor, spans = self._preprocess(image)
             inputs = {"input": tensor[None]}

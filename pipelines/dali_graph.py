@@ -102,7 +102,8 @@ def execute(graph: Pipeline, images: Sequence[bytes]) -> TensorListCPU:
         (output,) = graph.run()
     except RuntimeError as error:
         raise ImageError(f"DALI cannot decode the JPEG: {_cause(str(error))}") from error
-    return output
+    done: TensorListCPU = output
+    return done
 
 
 def _cause(text: str) -> str:

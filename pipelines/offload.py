@@ -11,7 +11,7 @@ import time
 import gevent
 from gevent.threadpool import ThreadPool
 
-from pipelines.preprocess import Preprocessor, Tensor, preprocessor
+from pipelines.preprocess import Tensor, preprocessor
 from pipelines.spans import Span
 
 _pools: dict[int, ThreadPool] = {}

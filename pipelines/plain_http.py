@@ -1,4 +1,4 @@
-"""A plain HTTP server that takes a JPEG and answers logits: the yardstick for the served pipeline."""
+"""A plain HTTP server, JPEG in and logits out: a yardstick for what Triton serves."""
 
 from __future__ import annotations
 

@@ -97,9 +97,7 @@ class OpenCV(Stepwise):
 
     def decode(self, data: bytes) -> Any:
         """Return the [height, width, 3] RGB pixels."""
-        image = self._cv2.imdecode(
-            np.frombuffer(data, np.uint8), self._cv2.IMREAD_COLOR_RGB
-        )
+        image = self._cv2.imdecode(np.frombuffer(data, np.uint8), self._cv2.IMREAD_COLOR_RGB)
         if image is None:
             raise ImageError("OpenCV cannot decode the JPEG: it is corrupt or of an unknown kind")
         return image

@@ -34,6 +34,13 @@ STOP_TIMEOUT_S = 20.0
 SIZED = "sized"
 """The name of the model configurations that `size` writes, for Triton's --model-config-name."""
 
+_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    "MALLOC_TOP_PAD_": str(16 << 20),
+}
+"""Keep freed images in the process: glibc would return them, and fault every page in again."""
+
 _INSTANCES = "\ninstance_group [ {{ count: {count} kind: KIND_CPU }} ]\n"
 
 
@@ -83,7 +90,7 @@ class Sizes:
 
 
 def default_sizes() -> Sizes:
-    """One single-threaded instance of each model per core: either stage can then fill the machine."""
+    """One single-threaded instance of each model per core, so that either stage can fill them."""
     cores = len(os.sched_getaffinity(0))
     return Sizes(preprocess=cores, inference=cores)
 
@@ -237,7 +244,7 @@ def start(
     environment = os.environ | {
         "LD_LIBRARY_PATH": parts.library_path,
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
-        "OMP_NUM_THREADS": "1",
+        **_MALLOC,
     }
     with (folder / "triton.log").open("wb") as log:
         process = subprocess.Popen(
@@ -272,7 +279,8 @@ def _compose(parts: Installation, backends: Path, *, into: Path) -> Path:
     """Make the backend directory: the Python backend, its stub, and our drop-ins."""
     python = into / "python"
     python.mkdir(parents=True, exist_ok=True)
-    for file in [*parts.python_backend.iterdir(), parts.stub]:
+    files = [file for file in parts.python_backend.iterdir() if file.is_file()]
+    for file in [*files, parts.stub]:
         shutil.copy(file, python / file.name)  # Triton refuses a backend behind a link
     for backend in backends.iterdir():
         link = into / backend.name

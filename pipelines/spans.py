@@ -30,7 +30,11 @@ STAGES: dict[str, Stage] = {
     for stage in (
         Stage("schedule", _TRANSFER, "due to started: the load generator was late"),
         Stage("encode", _TRANSFER, "building and serialising the request"),
-        Stage("send", _TRANSFER, "client starts to send until the server has received and unpacked all"),
+        Stage(
+            "send",
+            _TRANSFER,
+            "client starts to send until the server has received and unpacked all",
+        ),
         Stage("queue", _QUEUE, "waiting for a scheduler, a batch, or the rest of a batch"),
         Stage("input", _COPY, "tensors handed to the model"),
         Stage("preprocess", _PREPROCESS, "decode, resize and normalize in one box"),

@@ -44,9 +44,7 @@ class HttpEngine:
         sent = time.monotonic_ns()
         reply, reply_header_bytes = self.post(model, body, header_bytes=header_bytes)
         received = time.monotonic_ns()
-        result = InferenceServerClient.parse_response_body(
-            reply, header_length=reply_header_bytes
-        )
+        result = InferenceServerClient.parse_response_body(reply, header_length=reply_header_bytes)
         tensors = {spec.name: result.as_numpy(spec.name) for spec in outputs}
         end = time.monotonic_ns()
         return Exchange(tensors, start, sent, received, end, len(body), len(reply))

@@ -1,7 +1,7 @@
 """The Python model behind `triton_repo/preprocess_opencv` and `preprocess_pillow`.
 
-Input `jpeg` is UINT8 [-1]. Outputs are `tensor`, FP32 [3, 224, 224], and `marks`, INT64 [MARKS]: the
-timestamps that `pipelines.outcome.spans_of_marks` reads. Tensors cross as DLPack, because the
+Input `jpeg` is UINT8 [-1]. Outputs are `tensor`, FP32 [3, 224, 224], and `marks`, INT64 [MARKS]:
+the timestamps that `pipelines.outcome.spans_of_marks` reads. Tensors cross as DLPack, because the
 `as_numpy` and `Tensor` of some releases of Triton's Python backend misread arrays of NumPy 2.
 """
 

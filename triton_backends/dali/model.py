@@ -1,7 +1,7 @@
 """Drop-in for Triton's dali backend on a CPU: same model configuration, same outputs.
 
-Serves the serialized graph `<version>/model.dali`, honours `num_threads`, and runs the requests that
-the scheduler batched as one batch. A bad image fails its own request and no other.
+Serves the serialized graph `<version>/model.dali`, honours `num_threads`, and runs the requests
+that the scheduler batched as one batch. A bad image fails its own request and no other.
 """
 
 import json
@@ -59,4 +59,6 @@ class TritonPythonModel:
     def _respond(self, outcome):
         if isinstance(outcome, ImageError):
             return pb.InferenceResponse(error=pb.TritonError(str(outcome)))
-        return pb.InferenceResponse([pb.Tensor.from_dlpack(self._output, np.ascontiguousarray(outcome[None]))])
+        return pb.InferenceResponse(
+            [pb.Tensor.from_dlpack(self._output, np.ascontiguousarray(outcome[None]))]
+        )

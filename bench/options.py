@@ -1,0 +1,112 @@
+"""The options of `locust -f bench/load.py` that Locust has no name of its own for."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import msgspec
+from locust.env import Environment
+
+from bench.durations import seconds
+from bench.results import RESULTS, Settings
+from pipelines.classification import PIPELINES, PLACES
+from pipelines.engine import TRANSPORTS
+from pipelines.errors import VisiontaxError
+from pipelines.preprocess import WAYS
+
+DEFAULT_SERVER = "127.0.0.1:8000"
+
+
+class Options(msgspec.Struct):
+    """What the user asked for. `run_folder` and `window_start_ns` are the master's to tell.
+
+    Locust hands the parsed options on from the master to its workers.
+    """
+
+    pipeline: str
+    images: str
+    preprocess: str
+    place: str
+    transport: str
+    warmup: str
+    results: str
+    seed: int
+    grpc_port: int
+    start_server: bool
+    run_folder: str
+    no_record: bool
+    host: str | None = None
+    headless: bool | None = None
+    num_users: int | None = None
+    window_start_ns: int = 0
+
+    @property
+    def server(self) -> str | None:
+        """The server's HTTP address, host:port; for the fake engine its service time, if given."""
+        if self.transport == "fake":
+            return self.host
+        return (self.host or DEFAULT_SERVER).removeprefix("http://").rstrip("/")
+
+    @property
+    def engine_url(self) -> str:
+        """The address that the transport itself talks to."""
+        if self.transport != "grpc":
+            return self.server or ""
+        host, _, port = (self.server or "").rpartition(":")
+        return f"{host}:{self.grpc_port or int(port) + 1}"
+
+    def settings(self, *, users: int) -> Settings:
+        """Return what goes into the manifest."""
+        return Settings(
+            pipeline=self.pipeline,
+            images=self.images,
+            preprocess=self.preprocess,
+            place=self.place,
+            transport=self.transport,
+            users=users or self.num_users or 1,
+            warmup_s=seconds(self.warmup),
+            server=self.server,
+            seed=self.seed,
+        )
+
+    def check(self) -> None:
+        """Raise VisiontaxError when a value makes no sense."""
+        seconds(self.warmup)
+        if self.transport == "grpc" and not (self.server or "").rpartition(":")[2].isdigit():
+            raise VisiontaxError(
+                f"the server's address has no port: {self.server}", hint="write it as host:port"
+            )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add our options to Locust's, under the names of `bench run`."""
+    group = parser.add_argument_group("visiontax")
+    group.add_argument("--pipeline", default="classification", choices=sorted(PIPELINES))
+    group.add_argument("--images", default="medium", help="small, medium, large or a folder")
+    group.add_argument("--preprocess", default="opencv", choices=sorted(WAYS))
+    group.add_argument("--place", default="server", choices=PLACES)
+    group.add_argument("--transport", default="http", choices=sorted(TRANSPORTS))
+    group.add_argument("--warmup", default="2s", help="how long not to measure at first")
+    group.add_argument("--results", default=str(RESULTS), help="where the run's folder goes")
+    group.add_argument("--seed", type=int, default=1, help="of the order of the images")
+    group.add_argument("--grpc-port", type=int, default=0, help="default: HTTP's plus one")
+    group.add_argument(
+        "--start-server", action="store_true", help="start the embedded Triton for this run"
+    )
+    group.add_argument("--run-folder", default="", help=argparse.SUPPRESS)
+    group.add_argument("--no-record", action="store_true", help=argparse.SUPPRESS)
+
+
+def options_of(environment: Environment) -> Options:
+    """Return the options as Locust parsed them, or as its master or web page changed them."""
+    options = msgspec.convert(vars(environment.parsed_options), Options, strict=False)
+    options.host = environment.host or options.host
+    return options
+
+
+def tell(environment: Environment, *, folder: Path | None, window_start_ns: int) -> None:
+    """Have the master's next message to its workers say where and from when on they record."""
+    parsed = environment.parsed_options
+    assert parsed is not None
+    parsed.run_folder, parsed.window_start_ns = str(folder or ""), window_start_ns
