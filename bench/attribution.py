@@ -9,9 +9,12 @@ Therefore a request's times are non-negative and their sum is `end_ns - due_ns` 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -26,6 +29,12 @@ _INDEX = {name: index for index, name in enumerate(COLUMNS)}
 _BY_RANK = sorted(STAGES, key=lambda name: -STAGES[name].priority)
 _RANK = np.array([[*_BY_RANK, OTHER].index(name) for name in COLUMNS])
 _CHUNK = 5_000
+_HERE = ("client", "generator")
+_NEEDED = (
+    *("request", "model", "parent", "REQUEST_START", "HTTP_SEND_START", "GRPC_SEND_START"),
+    *("COMPUTE_START", "COMPUTE_INPUT_END", "COMPUTE_OUTPUT_START", "COMPUTE_END"),
+)
+_EMPTY = np.zeros((4, 0), np.int64)
 
 Ints = npt.NDArray[np.int64]
 
@@ -48,6 +57,72 @@ class Spans:
                 for name in ("request", "stage", "start", "end")
             )
         )
+
+
+@dataclass(frozen=True)
+class Records:
+    """Columns of the successful requests; `sent_ns` and `received_ns` are 0 where absent.
+
+    `own` has the columns row, model, first and last: where a server's model sent spans of its own,
+    the first start and the last end of them. `failed` counts the other requests by their error.
+    """
+
+    id: list[str]
+    due_ns: Ints
+    end_ns: Ints
+    sent_ns: Ints
+    received_ns: Ints
+    spans: Spans
+    own: pd.DataFrame
+    failed: Counter[str]
+
+
+def records_of(requests: Iterable[Request]) -> Records:
+    """Return the columns of the requests, holding on to none of them."""
+    ids: list[str] = []
+    times, spans, own, failed = array("q"), array("q"), array("q"), Counter[str]()
+    models: dict[str, int] = {}
+    for request in requests:
+        if request.error is not None:
+            failed[request.error] += 1
+            continue
+        row = len(ids)
+        ids.append(request.id)
+        sent, received = request.sent_ns or 0, request.received_ns or 0
+        times.extend((request.due_ns, request.end_ns, sent, received))
+        bounds: dict[str, tuple[int, int]] = {}
+        for stage, start, end, where, _ in map(msgspec.structs.astuple, request.spans):
+            spans.extend((row, _INDEX.get(stage, _INDEX[OTHER]), start, end))
+            if where not in _HERE:
+                first, last = bounds.get(where, (start, end))
+                bounds[where] = (min(first, start), max(last, end))
+        for where, (first, last) in bounds.items():
+            own.extend((row, models.setdefault(where, len(models)), first, last))
+    due, done, sent_ns, received_ns = _table(times)
+    row_of, model_of, first_of, last_of = _table(own)
+    names = pd.Series(list(models), dtype="str")
+    return Records(
+        ids,
+        due,
+        done,
+        sent_ns,
+        received_ns,
+        Spans(*_table(spans)),
+        pd.DataFrame(
+            {
+                "row": row_of,
+                "model": names.take(model_of).to_numpy(),
+                "first": first_of,
+                "last": last_of,
+            }
+        ).astype({"model": "str"}),
+        failed,
+    )
+
+
+def _table(values: array[int]) -> Ints:
+    """The four columns of rows that lie one after the other."""
+    return np.frombuffer(values, np.int64).reshape(-1, 4).T.copy() if values else _EMPTY
 
 
 @dataclass(frozen=True)
@@ -134,30 +209,29 @@ def work(spans: Spans, *, requests: int) -> Ints:
 
 
 def ledger(
-    requests: Sequence[Request],
+    records: Records,
     trace: pd.DataFrame,
     *,
     stages: dict[str, str],
     apportion: dict[str, float] | None = None,
 ) -> Ledger:
-    """Return the ledger of the requests.
+    """Return the ledger of the recorded requests.
 
     `stages` names the stage of the time that each model computes. `apportion` gives the shares by
     which time of the stage `preprocess` is divided between the APPORTIONED stages.
     """
-    due = np.array([request.due_ns for request in requests], np.int64)
-    end = np.array([request.end_ns for request in requests], np.int64)
-    own, first_last = _client_spans(requests)
-    traced, joined = _server_spans(requests, trace, stages=stages, own=first_last)
-    spans = Spans.joined([own, traced])
-    times = sweep(spans, due_ns=due, end_ns=end)
-    works = work(spans, requests=len(requests))
+    traced, joined = _server_spans(records, trace, stages=stages)
+    spans = Spans.joined([records.spans, traced])
+    times = sweep(spans, due_ns=records.due_ns, end_ns=records.end_ns)
+    works = work(spans, requests=len(records.id))
     works[:, _INDEX[OTHER]] = times[:, _INDEX[OTHER]]
     shares = apportion if apportion and times[:, _INDEX["preprocess"]].any() else None
     if shares:
         _apportion(times, shares)
         _apportion(works, shares)
-    return Ledger(due, end, times, works, joined, APPORTIONED if shares else ())
+    return Ledger(
+        records.due_ns, records.end_ns, times, works, joined, APPORTIONED if shares else ()
+    )
 
 
 def _apportion(times: Ints, shares: dict[str, float]) -> None:
@@ -172,42 +246,19 @@ def _apportion(times: Ints, shares: dict[str, float]) -> None:
     times[:, _INDEX[APPORTIONED[-1]]] += left
 
 
-def _client_spans(requests: Sequence[Request]) -> tuple[Spans, pd.DataFrame]:
-    """Return the recorded spans, and by request and place the first start and last end of those
-    that a server's model took itself.
-    """
-    rows: list[tuple[int, int, int, int]] = []
-    own: list[tuple[int, str, int, int]] = []
-    for row, request in enumerate(requests):
-        models: dict[str, tuple[int, int]] = {}
-        for span in request.spans:
-            rows.append((row, _INDEX.get(span.stage, _INDEX[OTHER]), span.start_ns, span.end_ns))
-            if span.where in ("client", "generator"):
-                continue
-            first, last = models.get(span.where, (span.start_ns, span.end_ns))
-            models[span.where] = (min(first, span.start_ns), max(last, span.end_ns))
-        own.extend((row, where, first, last) for where, (first, last) in models.items())
-    table = np.array(rows, np.int64).reshape(-1, 4)
-    return Spans(*table.T), pd.DataFrame(own, columns=["row", "model", "first", "last"])
-
-
 def _server_spans(
-    requests: Sequence[Request],
-    trace: pd.DataFrame,
-    *,
-    stages: dict[str, str],
-    own: pd.DataFrame,
+    records: Records, trace: pd.DataFrame, *, stages: dict[str, str]
 ) -> tuple[Spans, npt.NDArray[np.bool_]]:
     """Return the spans of the trace, and which requests have a complete one."""
-    ids = pd.Index([request.id for request in requests])
-    rows = ids.get_indexer(pd.Index(trace["request"]))
-    mine = trace.assign(row=rows)[rows >= 0]
+    rows = pd.Index(records.id).get_indexer(pd.Index(trace["request"]))
+    mine = trace[list(_NEEDED)].assign(row=rows)[rows >= 0]
     roots = mine[mine["parent"] == 0].drop_duplicates("row").set_index("row")
-    complete = _exchange(requests, roots)
+    complete = _exchange(records, roots)
     models = mine[mine["model"].isin(list(stages)) & mine["row"].isin(complete.index)]
-    joined = np.zeros(len(requests), bool)
+    models = models.astype({"model": "str"})
+    joined = np.zeros(len(records.id), bool)
     joined[np.intersect1d(complete.index, models["row"].unique())] = True
-    steps = _steps(models, complete, own=own)
+    steps = _steps(models, complete, own=records.own)
     parts = [
         _spans(complete.index, "send", complete["sent"], complete["arrived"]),
         _spans(complete.index, "receive", complete["leaves"], complete["received"]),
@@ -222,7 +273,7 @@ def _server_spans(
     return Spans.joined(parts), joined
 
 
-def _exchange(requests: Sequence[Request], roots: pd.DataFrame) -> pd.DataFrame:
+def _exchange(records: Records, roots: pd.DataFrame) -> pd.DataFrame:
     """Return, by row, when a request left the client, reached Triton, left it, and was back.
 
     `arrived` is when Triton had received and unpacked it: the root execution's REQUEST_START.
@@ -230,8 +281,8 @@ def _exchange(requests: Sequence[Request], roots: pd.DataFrame) -> pd.DataFrame:
     where = roots.index.to_numpy()
     frame = pd.DataFrame(
         {
-            "sent": [requests[row].sent_ns or 0 for row in where],
-            "received": [requests[row].received_ns or 0 for row in where],
+            "sent": records.sent_ns[where],
+            "received": records.received_ns[where],
             "arrived": roots["REQUEST_START"].to_numpy(),
             "leaves": roots[["HTTP_SEND_START", "GRPC_SEND_START"]].max(axis=1).to_numpy(),
         },
@@ -247,6 +298,7 @@ def _steps(models: pd.DataFrame, exchange: pd.DataFrame, *, own: pd.DataFrame) -
     A model's queue starts where the one before it in the ensemble had its results, the first one's
     where the request arrived; the last model's output lasts until Triton starts to send.
     """
+    # Nanoseconds since boot fit a float64 exactly for the first hundred days.
     steps = models.sort_values(["row", "COMPUTE_START"]).merge(own, on=["row", "model"], how="left")
     steps = steps.merge(exchange, left_on="row", right_index=True)
     before = steps.groupby("row")["COMPUTE_OUTPUT_START"].shift(1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from bench import results, servertrace
-from bench.attribution import ledger
+from bench.attribution import ledger, records_of
 from bench.report import FORMATS, render
 from bench.stats import Summary, summarise
 from bench.verdict import judge
@@ -22,40 +23,34 @@ def summary_of(folder: Path) -> Summary:
 
     Raises ResultsError when the folder holds no run, or a damaged one.
     """
-    gc.disable()  # hundreds of thousands of small objects, and not one cycle among them
+    manifest = results.read_manifest(folder)
+    gc.disable()  # millions of short-lived objects, and not one cycle among them
     try:
-        manifest = results.read_manifest(folder)
-        measured = list(_measured(folder, manifest))
-        succeeded = [request for request in measured if request.error is None]
-        failed = [request for request in measured if request.error is not None]
-        counted = ledger(
-            succeeded,
-            servertrace.read(folder),
-            stages=manifest.stages,
-            apportion=results.read_apportion(folder),
-        )
+        records = records_of(_measured(folder, manifest))
     finally:
         gc.enable()
-    end = manifest.window_end_ns or max(
-        (request.end_ns for request in measured), default=manifest.window_start_ns
+    counted = ledger(
+        records,
+        servertrace.read(folder),
+        stages=manifest.stages,
+        apportion=results.read_apportion(folder),
     )
+    end = manifest.window_end_ns or int(records.end_ns.max(initial=manifest.window_start_ns))
     return summarise(
         manifest,
         counted,
-        errors=len(failed),
+        errors=records.failed.total(),
         window_ns=(manifest.window_start_ns, end),
         samples=results.read_samples(folder),
-        issues=judge(manifest, counted, failed=failed, succeeded=succeeded),
+        issues=judge(manifest, counted, failed=records.failed),
     )
 
 
-def _measured(folder: Path, manifest: results.Manifest) -> list[Request]:
-    end = manifest.window_end_ns
-    return [
-        request
-        for request in results.read_requests(folder)
-        if request.due_ns >= manifest.window_start_ns and (end is None or request.due_ns < end)
-    ]
+def _measured(folder: Path, manifest: results.Manifest) -> Iterator[Request]:
+    start, end = manifest.window_start_ns, manifest.window_end_ns
+    for request in results.read_requests(folder):
+        if request.due_ns >= start and (end is None or request.due_ns < end):
+            yield request
 
 
 @click.command()

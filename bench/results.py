@@ -55,8 +55,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     `clock` anchors CLOCK_MONOTONIC: {"boot_id", "monotonic_ns", "unix_ns"} taken together.
     Requests that were due in `window_start_ns`..`window_end_ns` count; `window_end_ns` is None
     while the run goes on, and stays so when it was killed. `stages` names the stage of
-    the time that each model computes. `sha256` holds the checksum of each model file. `completed` counts the requests
-    that ended in the window, without their records.
+    the time that each model computes. `sha256` holds the checksum of each model file. `completed`
+    counts the requests that ended in the window, without their records.
     """
 
     schema: int

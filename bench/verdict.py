@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 from bench.attribution import COLUMNS, Ledger
 from bench.results import Manifest
 from bench.stats import Issue, share
-from pipelines.spans import OTHER, Request
+from pipelines.spans import OTHER
 
 ERRORS_AT_MOST = 0.01
 UNJOINED_AT_MOST = 0.01
@@ -31,17 +30,14 @@ CODES = {
 """Every code an issue may have, and what it means."""
 
 
-def judge(
-    manifest: Manifest,
-    ledger: Ledger,
-    *,
-    failed: Sequence[Request],
-    succeeded: Sequence[Request],
-) -> list[Issue]:
-    """Return the issues of a run, from its measured requests; those that invalidate it first."""
+def judge(manifest: Manifest, ledger: Ledger, *, failed: Counter[str]) -> list[Issue]:
+    """Return the issues of a run, those that invalidate it first.
+
+    The ledger is of its measured requests, `failed` counts those without a result by their error.
+    """
     found = [
         _requests(ledger),
-        _errors(failed, total=len(failed) + len(succeeded)),
+        _errors(failed, total=failed.total() + len(ledger.due_ns)),
         _unfinished(manifest),
     ]
     if len(ledger.due_ns):
@@ -51,7 +47,7 @@ def judge(
             found.append(_trace(ledger))
         if not manifest.settings.traced or ledger.joined.any():
             found.append(_other(ledger))
-            found.append(_clock(succeeded, ledger))
+            found.append(_clock(ledger))
     return sorted((issue for issue in found if issue), key=lambda issue: not issue.invalid)
 
 
@@ -66,15 +62,15 @@ def _requests(ledger: Ledger) -> Issue | None:
     )
 
 
-def _errors(failed: Sequence[Request], *, total: int) -> Issue | None:
+def _errors(failed: Counter[str], *, total: int) -> Issue | None:
     if not failed:
         return None
-    reason, times = Counter(str(request.error) for request in failed).most_common(1)[0]
+    reason, times = failed.most_common(1)[0]
     return Issue(
         "ERRORS",
-        f"{len(failed)} of {total} requests failed, {times} with: {reason}",
+        f"{failed.total()} of {total} requests failed, {times} with: {reason}",
         "latencies are of the requests that succeeded",
-        invalid=len(failed) > ERRORS_AT_MOST * total,
+        invalid=failed.total() > ERRORS_AT_MOST * total,
     )
 
 
@@ -109,11 +105,11 @@ def _trace(ledger: Ledger) -> Issue | None:
     )
 
 
-def _clock(succeeded: Sequence[Request], ledger: Ledger) -> Issue | None:
+def _clock(ledger: Ledger) -> Issue | None:
     # A request that the server had before the client sent it has, by the sweep, no `send` at all.
     unsent = (ledger.time_ns[:, COLUMNS.index("send")] == 0) & ledger.joined
     backwards = int(unsent.sum())
-    if backwards <= BACKWARDS_AT_MOST * len(succeeded):
+    if backwards <= BACKWARDS_AT_MOST * len(ledger.due_ns):
         return None
     return Issue(
         "CLOCK",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +61,38 @@ def _pipeline(*, batch_size: int, threads: int, upto: str = "normalize") -> Pipe
     return graph
 
 
-def build(*, batch_size: int, threads: int, upto: str = "normalize") -> Pipeline:
-    """Return a built CPU graph that ends after the step `upto` (one of STEPS)."""
-    graph = _pipeline(batch_size=batch_size, threads=threads, upto=upto)
-    graph.build()
-    return graph
+class Graph:
+    """A built CPU graph that outlives bad images.
+
+    DALI gives a pipeline up for good after its first error, so that each further image would fail
+    too: this one is then made anew, which takes some 10 ms.
+    """
+
+    def __init__(self, make: Callable[[], Pipeline]) -> None:
+        self._make = make
+        self._pipeline = make()
+
+    def execute(self, images: Sequence[bytes]) -> TensorListCPU:
+        """Run the graph and leave its output where DALI put it. Raises ImageError like `run`."""
+        try:
+            self._pipeline.feed_input(INPUT, [np.frombuffer(image, np.uint8) for image in images])
+            (output,) = self._pipeline.run()
+        except RuntimeError as error:
+            self._pipeline = self._make()
+            raise ImageError(f"DALI cannot decode the JPEG: {_cause(str(error))}") from error
+        done: TensorListCPU = output
+        return done
+
+
+def build(*, batch_size: int, threads: int, upto: str = "normalize") -> Graph:
+    """Return a CPU graph that ends after the step `upto` (one of STEPS)."""
+
+    def make() -> Pipeline:
+        pipeline = _pipeline(batch_size=batch_size, threads=threads, upto=upto)
+        pipeline.build()
+        return pipeline
+
+    return Graph(make)
 
 
 def serialize(path: Path) -> None:
@@ -73,41 +100,42 @@ def serialize(path: Path) -> None:
     _pipeline(batch_size=8, threads=1).serialize(filename=str(path))
 
 
-def load(path: Path, *, batch_size: int, threads: int) -> Pipeline:
-    """Return the built CPU graph that `serialize` wrote."""
-    return Pipeline.deserialize(
-        filename=str(path),
-        batch_size=batch_size,
-        num_threads=threads,
-        device_id=None,
-        exec_async=False,
-        exec_pipelined=False,
-        prefetch_queue_depth=1,
-    )
+def load(path: Path, *, batch_size: int, threads: int) -> Graph:
+    """Return the CPU graph that `serialize` wrote. The file is read once, now."""
+    serialized = Path(path).read_bytes()
+
+    def make() -> Pipeline:
+        return Pipeline.deserialize(
+            serialized,
+            batch_size=batch_size,
+            num_threads=threads,
+            device_id=None,
+            exec_async=False,
+            exec_pipelined=False,
+            prefetch_queue_depth=1,
+        )
+
+    return Graph(make)
 
 
-def run(graph: Pipeline, images: Sequence[bytes]) -> list[npt.NDArray[Any]]:
+def run(graph: Graph, images: Sequence[bytes]) -> list[npt.NDArray[Any]]:
     """Return the graph's output for each of at most `batch_size` JPEGs.
 
     Raises ImageError when one of them cannot be decoded; the graph stays usable.
     """
-    output = execute(graph, images)
+    output = graph.execute(images)
     return [np.array(output.at(i)) for i in range(len(images))]
 
 
-def execute(graph: Pipeline, images: Sequence[bytes]) -> TensorListCPU:
+def execute(graph: Graph, images: Sequence[bytes]) -> TensorListCPU:
     """Run the graph and leave its output where DALI put it. Raises ImageError like `run`."""
-    graph.feed_input(INPUT, [np.frombuffer(image, np.uint8) for image in images])
-    try:
-        (output,) = graph.run()
-    except RuntimeError as error:
-        raise ImageError(f"DALI cannot decode the JPEG: {_cause(str(error))}") from error
-    done: TensorListCPU = output
-    return done
+    return graph.execute(images)
 
 
 def _cause(text: str) -> str:
     """The telling line of DALI's many-line error."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if "rror" in line and "operator" not in line]
-    return (telling or lines or ["unknown"])[-1][:200]
+    lines = [line.strip() for line in text.split("encountered:")[-1].splitlines()]
+    telling = next((line for line in lines if line), "unknown error")
+    if telling.startswith("Failed to decode"):
+        return "it is corrupt or of an unknown kind"
+    return telling[:200]

@@ -97,7 +97,10 @@ class OpenCV(Stepwise):
 
     def decode(self, data: bytes) -> Any:
         """Return the [height, width, 3] RGB pixels."""
-        image = self._cv2.imdecode(np.frombuffer(data, np.uint8), self._cv2.IMREAD_COLOR_RGB)
+        try:
+            image = self._cv2.imdecode(np.frombuffer(data, np.uint8), self._cv2.IMREAD_COLOR_RGB)
+        except self._cv2.error as error:
+            raise ImageError(f"OpenCV cannot decode the JPEG: {error.err}") from error
         if image is None:
             raise ImageError("OpenCV cannot decode the JPEG: it is corrupt or of an unknown kind")
         return image
