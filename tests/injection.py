@@ -1,0 +1,170 @@
+"""Known delays at known places, on every n-th request, so that one run holds both kinds.
+
+Nothing in the product knows of this: the delays are put around it, in copies of the model
+repository and of the backends, in a proxy, and in a locustfile.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import socketserver
+import threading
+import time
+from pathlib import Path
+
+from pipelines import server
+
+DELAY_NS = 20_000_000
+PLACES = (None, "decode", "resize", "normalize", "inference")
+"""Which place the request with number n delays: PLACES[n % len(PLACES)]."""
+
+_ON_TURN = """
+import time
+_turn = [0]
+
+
+def _delay():
+    end = time.monotonic_ns() + {delay_ns}
+    time.sleep({delay_ns} / 1e9 - 0.002)
+    while time.monotonic_ns() < end:
+        pass
+"""
+
+_PREPROCESS = (
+    _ON_TURN
+    + """
+from pipelines.preprocess import OpenCV
+from pipelines.triton_preprocess import TritonPythonModel
+
+
+def _late(step, turn):
+    original = getattr(OpenCV, step)
+
+    def run(self, data):
+        if step == "decode":
+            _turn[0] += 1
+        if (_turn[0] - 1) % {places} == turn:
+            _delay()
+        return original(self, data)
+
+    setattr(OpenCV, step, run)
+
+
+for number, step in enumerate(("decode", "resize", "normalize"), start=1):
+    _late(step, number)
+"""
+)
+
+_INFERENCE = (
+    _ON_TURN
+    + """
+_run = TritonPythonModel._run
+
+
+def _late(self, tensors):
+    _turn[0] += 1
+    if (_turn[0] - 1) % {places} == {places} - 1:
+        _delay()
+    return _run(self, tensors)
+
+
+TritonPythonModel._run = _late
+"""
+)
+
+LATE_LOCUSTFILE = (
+    "from bench.users import VisionUser\n"
+    + _ON_TURN
+    + """
+
+class LateUser(VisionUser):
+    pass
+
+
+def ask(user):
+    _turn[0] += 1
+    if _turn[0] % 2 == 0:
+        _delay()
+    VisionUser.ask(user)
+
+
+VisionUser.abstract = True
+LateUser.abstract = False
+LateUser.tasks = [ask]
+"""
+)
+
+
+def _filled(template: str) -> str:
+    return template.replace("{delay_ns}", str(DELAY_NS)).replace("{places}", str(len(PLACES)))
+
+
+def late_locustfile(folder: Path) -> Path:
+    """Write a locustfile whose user is late for every second request."""
+    path = folder / "late.py"
+    path.write_text(_filled(LATE_LOCUSTFILE))
+    return path
+
+
+def late_server(folder: Path) -> server.Server:
+    """Start a server with one instance of each model that delays as PLACES says."""
+    repository, backends = folder / "repository", folder / "backends"
+    shutil.copytree(server.REPOSITORY, repository)
+    shutil.copytree(server.BACKENDS, backends)
+    (repository / "preprocess_opencv" / "1" / "model.py").write_text(_filled(_PREPROCESS))
+    with (backends / "onnxruntime" / "model.py").open("a") as file:
+        file.write(_filled(_INFERENCE))
+    return server.start(
+        folder / "server",
+        repository=repository,
+        backends=backends,
+        sizes=server.Sizes(preprocess=1, inference=1),
+    )
+
+
+class LateProxy(socketserver.ThreadingTCPServer):
+    """Forwards to a server, every second inference request DELAY_NS late."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__((server.HOST, 0), _Forward)
+        self.target = port
+        self.turn = 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, host:port."""
+        return f"{server.HOST}:{self.server_address[1]}"
+
+
+class _Forward(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        proxy = self.server
+        assert isinstance(proxy, LateProxy)
+        with socket.create_connection((server.HOST, proxy.target)) as upstream:
+            threading.Thread(target=_pump, args=(upstream, self.request), daemon=True).start()
+            while data := self.request.recv(1 << 20):
+                if data.startswith(b"POST /v2/models/"):
+                    proxy.turn += 1
+                    if proxy.turn % 2 == 0:
+                        _delay()
+                upstream.sendall(data)
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(1 << 20):
+            target.sendall(data)
+    except OSError:
+        pass  # one side has hung up
+
+
+def _delay() -> None:
+    end = time.monotonic_ns() + DELAY_NS
+    time.sleep(DELAY_NS / 1e9 - 0.002)
+    while time.monotonic_ns() < end:
+        pass
