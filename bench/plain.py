@@ -15,8 +15,7 @@ import click
 import msgspec
 
 from bench import results
-from bench.durations import Duration
-from bench.rounds import interleave, show
+from bench.rounds import interleave, options, show
 from bench.run import Plan, serving
 from pipelines import server as embedded
 from pipelines.errors import ServerError
@@ -47,11 +46,7 @@ def plain_server() -> Iterator[str]:
 
 
 @click.command()
-@click.option("--images", default="medium", help="small, medium, large or DIR")
-@click.option("--users", type=click.IntRange(1), default=16)
-@click.option("--rounds", type=click.IntRange(1), default=6)
-@click.option("--duration", type=Duration(), default="10s", help="How long each run measures.")
-@click.option("--results", "folder", type=click.Path(path_type=Path), default=results.RESULTS)
+@options
 def command(images: str, users: int, rounds: int, duration: float, folder: Path) -> None:
     """Compare the OpenCV ensemble with a plain FastAPI + onnxruntime + OpenCV server, in turn."""
     with serving(None) as triton, plain_server() as plain:

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from pipelines.errors import ResultsError
-from pipelines.spans import Request
+from pipelines.spans import STAGES, Request
 
 SCHEMA = 1
 RESULTS = Path("results")
@@ -111,17 +111,21 @@ def read_manifest(folder: Path) -> Manifest:
         raise ResultsError(
             f"{folder} is not a run: it has no {MANIFEST}", hint="runs are the folders in results/"
         ) from None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ResultsError(f"cannot read {path}: {error}") from error
-    if not isinstance(schema, int) or schema > SCHEMA:
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
         raise ResultsError(
             f"{folder} has results schema {schema!r}; this version reads up to {SCHEMA}",
             hint="read it with the version of visiontax that wrote it, or a newer one",
         )
     try:
-        return msgspec.json.decode(data, type=Manifest)
+        manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.ValidationError as error:
         raise ResultsError(f"{path} is damaged: {error}") from error
+    unknown = sorted(set(manifest.stages.values()) - set(STAGES))
+    if unknown:
+        raise ResultsError(f"{path} is damaged: it names unknown stages: {', '.join(unknown)}")
+    return manifest
 
 
 def lines_of(path: Path) -> Iterator[bytes]:

@@ -5,13 +5,35 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
 from bench import results
+from bench.durations import Duration
 from bench.progress import Progress
 from bench.run import OVERHEAD_S, Plan, execute
 from pipelines.errors import VisiontaxError
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that every comparison has."""
+    for option in reversed(
+        (
+            click.option("--images", default="medium", help="small, medium, large or DIR"),
+            click.option("--users", type=click.IntRange(1), default=16),
+            click.option("--rounds", type=click.IntRange(1), default=6),
+            click.option("--duration", type=Duration(), default="10s", help="Of each run."),
+            click.option(
+                "--results",
+                "folder",
+                type=click.Path(path_type=Path),
+                default=results.RESULTS,
+            ),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 @dataclass(frozen=True)

@@ -141,25 +141,41 @@ def execute(plan: Plan, *, tick: Callable[[], None] = lambda: None) -> Path:
         except KeyboardInterrupt:
             process.terminate()
             process.wait()
+            if (folder / results.MANIFEST).exists():
+                _name([folder])
             raise
     if process.returncode and not (folder / results.MANIFEST).exists():
-        raise VisiontaxError(*_complaint(log))
+        raise _complaint(log)
     if process.returncode == 0:
         log.unlink()
     return folder
 
 
-def _complaint(log: Path) -> tuple[str, ...]:
+def _complaint(log: Path) -> VisiontaxError:
     """The generator's own error, or the end of what it said."""
     lines = log.read_text(errors="replace").splitlines()
-    for line in lines:
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
         if line.startswith("error: "):
-            return (line.removeprefix("error: "),)
-    return (f"the load generator failed: {(lines or ['it said nothing'])[-1]}",)
+            hint = after.removeprefix("hint: ") if after.startswith("hint: ") else ""
+            return VisiontaxError(line.removeprefix("error: "), hint=hint)
+    return VisiontaxError(
+        f"the load generator failed: {(lines or ['it said nothing'])[-1]}", hint=f"see {log}"
+    )
+
+
+class CutShortError(VisiontaxError):
+    """Not all runs could be made; `folders` are those that were."""
+
+    def __init__(self, message: str, *, hint: str, folders: list[Path]) -> None:
+        super().__init__(message, hint=hint)
+        self.folders = folders
 
 
 def execute_all(plans: Sequence[Plan]) -> list[Path]:
-    """Make the runs one after the other, showing progress and the time left on stderr."""
+    """Make the runs one after the other, showing progress and the time left on stderr.
+
+    Raises CutShortError when one cannot be made, or has left no server for the next one.
+    """
     lengths = [plan.settings.warmup_s + plan.duration_s + OVERHEAD_S for plan in plans]
     progress = Progress(sum(lengths))
     folders = []
@@ -167,18 +183,36 @@ def execute_all(plans: Sequence[Plan]) -> list[Path]:
         for number, (plan, length) in enumerate(zip(plans, lengths, strict=True), start=1):
             progress.step(f"[{number}/{len(plans)}] {plan.title}", seconds=length)
             folders.append(execute(plan, tick=progress.tick))
+            _check_alive(plan.settings)
             progress.done()
+    except VisiontaxError as error:
+        raise CutShortError(str(error), hint=error.hint, folders=folders) from error
+    except KeyboardInterrupt:
+        _name(folders)
+        raise
     finally:
         progress.clear()
     return folders
+
+
+def _check_alive(settings: results.Settings) -> None:
+    if settings.traced and settings.server and not embedded.is_ready(settings.server):
+        raise ServerError(
+            f"Triton at {settings.server} stopped answering while it was measured",
+            hint="its log says why; 'bench serve' and 'bench run' keep it in build/serve/",
+        )
+
+
+def _name(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        click.echo(f"results: {folder}", err=True)
 
 
 def show(folders: Sequence[Path], *, format: str) -> int:
     """Print the report of the runs, name their folders on stderr, and return the exit code."""
     summaries: list[Summary] = [summary_of(folder) for folder in folders]
     click.echo(render(summaries, format=format))
-    for folder in folders:
-        click.echo(f"results: {folder}", err=True)
+    _name(folders)
     return 0 if all(summary.valid for summary in summaries) else EXIT_INVALID
 
 
@@ -234,5 +268,10 @@ def command(
             )
             for one, way, where, how in itertools.product(images, preprocess, place, transport)
         ]
-        folders = execute_all(plans)
+        try:
+            folders = execute_all(plans)
+        except CutShortError as error:
+            if error.folders:
+                show(error.folders, format=format)
+            raise
     return show(folders, format=format)

@@ -13,7 +13,11 @@ from pipelines.errors import ServerError
 
 
 @click.command()
-@click.option("--port", type=int, help="Of HTTP; gRPC and metrics use the next two.  [free ports]")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65533),
+    help="Of HTTP; gRPC and metrics use the next two.  [free ports]",
+)
 @click.option(
     "--repository",
     type=click.Path(path_type=Path, exists=True, file_okay=False),

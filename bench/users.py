@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import gevent.monkey
 from locust import User, constant, events, task
 from locust.env import Environment
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from bench.images import ImageSet, images_of
 from bench.options import Options, add_options, options_of, tell
@@ -30,6 +30,10 @@ from pipelines import server as embedded
 from pipelines.classification import PIPELINES
 from pipelines.engine import engine
 from pipelines.errors import ServerError, VisiontaxError
+
+
+STOP_TIMEOUT_S = 30.0
+LINGER_S = 0.5
 
 
 @events.init_command_line_parser.add_listener
@@ -77,6 +81,9 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
         grpc_gevent.init_gevent()
     if isinstance(runner, WorkerRunner):
         return
+    if isinstance(runner, LocalRunner):
+        # Else Locust would cut off the requests in flight at the end, of which most are slow ones.
+        environment.stop_timeout = environment.stop_timeout or STOP_TIMEOUT_S
     try:
         options.check()
         images = images_of(options.images)
@@ -161,11 +168,23 @@ def end(environment: Environment, **_: Any) -> None:
         _run.recorder = None
     if _run.session:
         session, _run.session = _run.session, None
-        session.finish(completed=_run.completed)
+        distributed = isinstance(environment.runner, MasterRunner)
+        if distributed:
+            _await_workers(environment)
+        session.finish(completed=None if distributed else _run.completed)
         tell(environment, folder=None, window_start_ns=0)
         print(f"run: {session.folder}", file=sys.stderr, flush=True)
     if _run.broken:
         environment.process_exit_code = 1
+
+
+def _await_workers(environment: Environment) -> None:
+    """Let requests that were due in the window end before the server's tracing does.
+
+    A master is told to stop before its workers are, and its workers' requests are its own no more.
+    """
+    slowest_s = environment.stats.total.max_response_time / 1e3
+    gevent.sleep(min(slowest_s + LINGER_S, STOP_TIMEOUT_S))
 
 
 @events.quit.add_listener

@@ -47,10 +47,6 @@ class Exchange:
     spans: list[Span] = field(default_factory=list)
 
 
-class EngineError(VisiontaxError):
-    """The request failed: the server refused it, or could not be reached."""
-
-
 class Engine(Protocol):
     """An inference server as seen by one user."""
 

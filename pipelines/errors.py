@@ -2,6 +2,7 @@
 
 VisiontaxError          anything the user can act on; the command line prints it and exits 1
 ├── ImageError          an image cannot be preprocessed; fails its own request and no other
+├── EngineError         a request failed: the server refused it, or could not be reached
 ├── ServerError         an inference server is missing, not ready, or died
 ├── SourceError         a package, model or image cannot be fetched or fails its checksum
 └── ResultsError        a results folder cannot be written, read or understood
@@ -20,6 +21,10 @@ class VisiontaxError(Exception):
 
 class ImageError(VisiontaxError):
     """An image cannot be preprocessed."""
+
+
+class EngineError(VisiontaxError):
+    """A request failed: the server refused it, or could not be reached."""
 
 
 class ServerError(VisiontaxError):

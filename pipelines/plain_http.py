@@ -5,20 +5,17 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from geventhttpclient import HTTPClient
 
-from pipelines.engine import EngineError, Exchange, Tensors, TensorSpec
-from pipelines.triton_http import TIMEOUT_S
+from pipelines.connection import Connection
+from pipelines.engine import Exchange, Tensors, TensorSpec
+from pipelines.errors import EngineError
 
 
 class PlainEngine:
     """One user's connection to the server of `bench.plain_app` at `url` (host:port)."""
 
     def __init__(self, url: str) -> None:
-        host, _, port = url.rpartition(":")
-        self._client = HTTPClient(
-            host, int(port), connection_timeout=10.0, network_timeout=TIMEOUT_S, disable_ipv6=True
-        )
+        self._connection = Connection(url, to="the plain server")
 
     def infer(
         self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
@@ -29,11 +26,7 @@ class PlainEngine:
         (tensor,) = inputs.values()
         body = tensor.tobytes()
         sent = time.monotonic_ns()
-        try:
-            response = self._client.post("/classify", body=body)
-            reply = bytes(response.read())
-        except (OSError, ValueError) as error:
-            raise EngineError(f"no answer from the plain server: {error}") from error
+        response, reply = self._connection.post("/classify", body)
         received = time.monotonic_ns()
         if response.status_code != 200:
             raise EngineError(f"the plain server answered HTTP {response.status_code}")
@@ -45,13 +38,8 @@ class PlainEngine:
     def ready(self, model: str) -> bool:
         """Whether the server answers."""
         del model
-        try:
-            response = self._client.get("/v2/health/ready")
-            response.read()
-        except (OSError, ValueError):
-            return False
-        return bool(response.status_code == 200)
+        return self._connection.answers("/v2/health/ready")
 
     def close(self) -> None:
         """Close the connection."""
-        self._client.close()
+        self._connection.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -109,9 +110,22 @@ class OpenCV(Stepwise):
         """Average over areas when shrinking, interpolate linearly when growing."""
         height, width = image.shape[:2]
         left, top, side = central_square(width, height)
-        square = image[top : top + side, left : left + side]
-        how = self._cv2.INTER_AREA if side > SIZE else self._cv2.INTER_LINEAR
-        pixels: Pixels = self._cv2.resize(square, (SIZE, SIZE), interpolation=how)
+        pixels: Pixels
+        if side > SIZE:
+            square = image[top : top + side, left : left + side]
+            pixels = self._cv2.resize(square, (SIZE, SIZE), interpolation=self._cv2.INTER_AREA)
+            return pixels
+        # Like the other ways, and unlike `resize` of a cut-out square, this interpolates at the
+        # square's edge with the pixels beyond it.
+        step = side / SIZE
+        first = np.array([left, top]) + (step - 1) / 2
+        pixels = self._cv2.warpAffine(
+            image,
+            np.column_stack([np.eye(2) * step, first]),
+            (SIZE, SIZE),
+            flags=self._cv2.INTER_LINEAR | self._cv2.WARP_INVERSE_MAP,
+            borderMode=self._cv2.BORDER_REPLICATE,
+        )
         return pixels
 
 
@@ -121,26 +135,56 @@ class Pillow(Stepwise):
     name = "pillow"
 
     def __init__(self) -> None:
-        from PIL import Image, ImageOps
+        from PIL import Image
 
         Image.MAX_IMAGE_PIXELS = None  # pipelines.jpeg holds the limit, the same for every way
-        self._open, self._transpose = Image.open, ImageOps.exif_transpose
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged EXIF, on every image
+        self._open, self._exif = Image.open, Image.Exif
         self._bilinear = Image.Resampling.BILINEAR
+        turn = Image.Transpose
+        self._turns = {
+            2: turn.FLIP_LEFT_RIGHT,
+            3: turn.ROTATE_180,
+            4: turn.FLIP_TOP_BOTTOM,
+            5: turn.TRANSPOSE,
+            6: turn.ROTATE_270,
+            7: turn.TRANSVERSE,
+            8: turn.ROTATE_90,
+        }
 
     def decode(self, data: bytes) -> Any:
         """Return a PIL image in mode RGB."""
         try:
             image = self._open(io.BytesIO(data), formats=("JPEG",))
-            self._transpose(image, in_place=True)
-            return image.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ImageError(f"Pillow cannot decode the JPEG: {error}") from error
+            turn = self._turns.get(self._orientation(image))
+            pixels = image.convert("RGB")
+        except Exception as error:  # hostile headers make it raise nearly anything
+            raise ImageError(f"Pillow cannot decode the JPEG: {_reason(error)}") from error
+        return pixels if turn is None else pixels.transpose(turn)
+
+    def _orientation(self, image: Any) -> Any:
+        """The EXIF orientation, 1..8; None where there is none, or none that can be read.
+
+        `ImageOps.exif_transpose` would also rewrite the EXIF, which fails for many a camera's, and
+        believe XMP, which the other ways do not.
+        """
+        exif = self._exif()
+        try:
+            exif.load(image.info.get("exif", b""))
+            return exif.get(0x0112)
+        except Exception:  # damaged EXIF makes it raise nearly anything; the pixels are fine
+            return None
 
     def resize(self, image: Any) -> Pixels:
         """Scale with Pillow's bilinear filter, which antialiases when shrinking."""
         left, top, side = central_square(*image.size)
         box = (left, top, left + side, top + side)
         return np.asarray(image.resize((SIZE, SIZE), self._bilinear, box=box))
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    return "it is corrupt or of an unknown kind" if "cannot identify" in text else text
 
 
 class Dali:

@@ -41,6 +41,7 @@ _MALLOC = {
 }
 """Keep freed images in the process: glibc would return them, and fault every page in again."""
 
+_COMPOSED = "backends"
 _INSTANCES = "\ninstance_group [ {{ count: {count} kind: KIND_CPU }} ]\n"
 
 
@@ -193,13 +194,16 @@ class Server:
 
     def stop(self) -> None:
         """Let requests in flight finish, unload the models, and leave no process behind."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(STOP_TIMEOUT_S)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        try:
+            if self.process.poll() is None:
+                self.process.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(STOP_TIMEOUT_S)
+        finally:  # also after a second, impatient Ctrl-C
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            shutil.rmtree(self.folder / _COMPOSED, ignore_errors=True)
 
     def __enter__(self) -> Server:
         return self
@@ -237,7 +241,7 @@ def start(
     size(repository, sizes or default_sizes())
     command = [
         *("setpriv", "--pdeathsig", "TERM", "--", str(parts.binary)),
-        *options(repository, _compose(parts, backends, into=folder / "backends"), port=chosen),
+        *options(repository, _compose(parts, backends, into=folder / _COMPOSED), port=chosen),
         f"--trace-config=triton,file={folder / 'trace.json'}",
         f"--backend-config=python,shm-region-prefix-name=visiontax-{os.getpid()}-triton",
     ]

@@ -9,9 +9,10 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype
 
-from pipelines.engine import EngineError, Exchange, Tensors, TensorSpec
+from pipelines.connection import TIMEOUT_S
+from pipelines.engine import Exchange, Tensors, TensorSpec
+from pipelines.errors import EngineError
 
-TIMEOUT_S = 120.0
 _OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 

@@ -6,29 +6,21 @@ import json
 import time
 from typing import Any
 
-from geventhttpclient import HTTPClient
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from pipelines.engine import EngineError, Exchange, Tensors, TensorSpec
+from pipelines.connection import Connection
+from pipelines.engine import Exchange, Tensors, TensorSpec
+from pipelines.errors import EngineError
 
-TIMEOUT_S = 120.0
+_HEADER_BYTES = "Inference-Header-Content-Length"
 
 
 class HttpEngine:
     """One user's connection to Triton's HTTP endpoint at `url` (host:port)."""
 
     def __init__(self, url: str) -> None:
-        host, _, port = url.rpartition(":")
-        self._url = url
-        self._client = HTTPClient(
-            host,
-            int(port),
-            connection_timeout=10.0,
-            network_timeout=TIMEOUT_S,
-            block_size=65536,
-            disable_ipv6=True,
-        )
+        self._connection = Connection(url, to="Triton")
 
     def infer(
         self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
@@ -53,40 +45,23 @@ class HttpEngine:
         self, model: str, body: bytes, *, header_bytes: int | None
     ) -> tuple[bytes, int | None]:
         """Return the reply's body and the length of its JSON header."""
-        headers = {} if header_bytes is None else {"Inference-Header-Content-Length": header_bytes}
-        try:
-            response = self._client.post(f"/v2/models/{model}/infer", body=body, headers=headers)
-            reply = bytes(response.read())
-        except (OSError, ValueError) as error:
-            raise EngineError(f"no answer from Triton at {self._url}: {error}") from error
-        if response.status_code != 200:
-            raise EngineError(_server_words(reply, status=response.status_code))
-        length = response.get("Inference-Header-Content-Length")
+        headers = {} if header_bytes is None else {_HEADER_BYTES: header_bytes}
+        response, reply = self._connection.post(f"/v2/models/{model}/infer", body, headers=headers)
+        _check(response, reply)
+        length = response.get(_HEADER_BYTES)
         return reply, None if length is None else int(length)
 
-    def control(self, path: str, body: dict[str, Any] | None = None) -> bytes:
-        """POST to a control endpoint and return its reply."""
-        try:
-            response = self._client.post(path, body=json.dumps(body or {}).encode())
-            reply = bytes(response.read())
-        except (OSError, ValueError) as error:
-            raise EngineError(f"no answer from Triton at {self._url}: {error}") from error
-        if response.status_code != 200:
-            raise EngineError(_server_words(reply, status=response.status_code))
-        return reply
+    def control(self, path: str, body: dict[str, Any] | None = None) -> None:
+        """POST to a control endpoint. Raises EngineError when Triton refuses."""
+        _check(*self._connection.post(path, json.dumps(body or {}).encode()))
 
     def ready(self, model: str) -> bool:
         """Whether Triton answers and serves the model."""
-        try:
-            response = self._client.get(f"/v2/models/{model}/ready")
-            response.read()
-        except (OSError, ValueError):
-            return False
-        return bool(response.status_code == 200)
+        return self._connection.answers(f"/v2/models/{model}/ready")
 
     def close(self) -> None:
         """Close the connection."""
-        self._client.close()
+        self._connection.close()
 
 
 def http_input(name: str, tensor: Any) -> InferInput:
@@ -98,8 +73,13 @@ def http_input(name: str, tensor: Any) -> InferInput:
         raise EngineError(str(error)) from error
 
 
-def _server_words(reply: bytes, *, status: int) -> str:
+def _check(response: Any, reply: bytes) -> None:
+    """Raise EngineError in Triton's own words unless it answered 200."""
+    status = response.status_code
+    if status == 200:
+        return
     try:
-        return str(json.loads(reply)["error"])
+        words = str(json.loads(reply)["error"])
     except (ValueError, KeyError, TypeError):
-        return f"Triton answered HTTP {status}"
+        words = f"Triton answered HTTP {status}"
+    raise EngineError(words)

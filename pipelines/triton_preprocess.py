@@ -40,6 +40,8 @@ class TritonPythonModel:
             tensor, spans = self._preprocess(data)
         except ImageError as error:
             return error
+        except Exception as error:  # anything raised here would fail the rest of the batch too
+            return ImageError(f"preprocessing failed: {type(error).__name__}: {error}")
         ends_ns = [span.end_ns for span in spans]
         return tensor, [called_ns, turned_ns, spans[0].start_ns, *ends_ns]
 

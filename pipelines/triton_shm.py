@@ -18,7 +18,8 @@ import tritonclient.utils.shared_memory as shm
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import np_to_triton_dtype
 
-from pipelines.engine import EngineError, Exchange, Tensors, TensorSpec
+from pipelines.engine import Exchange, Tensors, TensorSpec
+from pipelines.errors import EngineError
 from pipelines.triton_http import HttpEngine
 
 _PREFIX = "visiontax"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import importlib.util
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from need import need
 from summaries import MIX, failed, stage_times, summary
 
 from bench.report import render
@@ -18,24 +19,15 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 LONG = "a-name-without-a-place-to-break" * 8
 
 
-def missing(what: str) -> None:
-    """Skip on a laptop, fail where all that the tests need must be there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     chromium = next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None
     )
-    if chromium is None:
-        missing("chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        missing("playwright")
+    need(chromium, "chromium is missing")
+    need(importlib.util.find_spec("playwright"), "playwright is missing")
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser

@@ -1,0 +1,39 @@
+"""The one embedded Triton that the tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from need import need
+
+from pipelines import server
+from pipelines.errors import ServerError
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the server."""
+    for item in items:
+        if {"triton", "triton_parts"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("triton")
+
+
+@pytest.fixture(scope="session")
+def triton_parts() -> None:
+    """Skip, or fail in CI, where the server is not installed or its models are not built."""
+    try:
+        server.installation()
+    except ServerError as error:
+        need(False, f"{error}: {error.hint}")
+    missing = server.missing_models(server.REPOSITORY)
+    need(not missing, f"models are not built: {', '.join(missing)}")
+
+
+@pytest.fixture(scope="session")
+def triton(
+    triton_parts: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[server.Server]:
+    """A ready embedded Triton with the real repository."""
+    with server.start(tmp_path_factory.mktemp("triton")) as running:
+        running.wait_ready()
+        yield running

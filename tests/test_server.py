@@ -1,0 +1,141 @@
+"""`bench serve` as a user starts it, and how it ends: by Ctrl-C, by signals, and not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from processes import BENCH, alive, family, run, started, until, wait_gone
+
+from pipelines import server
+from pipelines.errors import ServerError
+
+pytestmark = pytest.mark.usefixtures("triton_parts")
+ONE_EACH = ("--preprocess-instances", 1, "--inference-instances", 1)
+
+
+@contextlib.contextmanager
+def serving(log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A `bench serve` that has said that it is ready."""
+    with started(BENCH, "serve", *ONE_EACH, log=log) as process:
+        until(lambda: "ready;" in log.read_text() or process.poll() is not None, "bench serve")
+        assert process.poll() is None, log.read_text()
+        yield process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_it_ends_cleanly_when_asked(tmp_path: Path, number: signal.Signals) -> None:
+    log = tmp_path / "serve.log"
+    with serving(log) as process:
+        url = re.findall(r"^http +http://(127\.0\.0\.1:\d+)$", log.read_text(), re.MULTILINE)
+        assert server.is_ready(url[0])
+        assert re.search(r"^grpc +127\.0\.0\.1:\d+$", log.read_text(), re.MULTILINE)
+        assert re.search(r"^metrics +http://127\.0\.0\.1:\d+/metrics$", log.read_text(), re.M)
+        members = family(process)
+        assert {"tritonserver", "triton_python_backend_stub"} <= {
+            Path(member.exe()).name for member in members
+        }
+        listening = [
+            connection.laddr.ip.removeprefix("::ffff:")
+            for member in members
+            for connection in member.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+        assert len(listening) >= 3
+        assert set(listening) == {"127.0.0.1"}
+        process.send_signal(number)
+        assert process.wait(30) == 0, log.read_text()
+        assert alive(members) == []
+    assert "Traceback" not in log.read_text()
+    assert not Path(server.BUILD / "serve" / str(process.pid) / "backends").exists()
+
+
+def test_nothing_stays_when_it_is_killed(tmp_path: Path) -> None:
+    with serving(tmp_path / "serve.log") as process:
+        members = family(process)
+        assert len(members) > 3
+        process.kill()
+        process.wait()
+        wait_gone(members)
+
+
+def test_it_says_when_triton_dies(tmp_path: Path) -> None:
+    log = tmp_path / "serve.log"
+    with serving(log) as process:
+        members = family(process)
+        next(each for each in members if Path(each.exe()).name == "tritonserver").kill()
+        assert process.wait(30) == 1
+        wait_gone(members)
+    errors = [line for line in log.read_text().splitlines() if line.startswith("error:")]
+    assert errors == ["error: Triton ended by itself with code -9"]
+    assert "hint: see " in log.read_text()
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2], ids=["http", "grpc", "metrics"])
+def test_a_port_in_use_is_named(offset: int, tmp_path: Path) -> None:
+    port = server.free_port()
+    with socket.socket() as taken:
+        taken.bind((server.HOST, port + offset))
+        taken.listen()
+        with pytest.raises(ServerError, match=f"port {port + offset} is in use") as raised:
+            server.start(tmp_path, port=port)
+    assert "--port" in raised.value.hint
+
+
+def test_a_port_in_use_is_one_line_and_a_hint(triton: server.Server) -> None:
+    done = run(BENCH, "serve", "--port", triton.port)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert f"error: port {triton.port} is in use\nhint: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_repository_that_is_not_built_names_its_models(tmp_path: Path) -> None:
+    for config in server.REPOSITORY.glob("*/config.pbtxt"):
+        (tmp_path / config.parent.name).mkdir()
+        shutil.copy(config, tmp_path / config.parent.name)
+    done = run(BENCH, "serve", "--repository", tmp_path)
+    assert done.returncode == 1
+    assert "error: the model repository is not built: " in done.stderr
+    for model in ("mobilenetv2", "preprocess_dali"):
+        assert model in done.stderr
+    assert "hint: run 'bench models'" in done.stderr
+
+
+def test_a_model_that_does_not_load_is_the_servers_own_words(tmp_path: Path) -> None:
+    model = tmp_path / "repository" / "broken"
+    (model / "1").mkdir(parents=True)
+    (model / "config.pbtxt").write_text('name: "broken"\nbackend: "python"\nmax_batch_size: 1\n')
+    (model / "1" / "model.py").write_text("raise ValueError('as it happens')\n")
+    done = run(BENCH, "serve", "--repository", tmp_path / "repository")
+    assert done.returncode == 1
+    assert "error: Triton stopped while starting: " in done.stderr
+    assert "as it happens" in done.stderr
+    assert "hint: the whole story is in " in done.stderr
+
+
+def test_help_lists_the_options_and_an_unknown_one_too() -> None:
+    options = ("--port", "--repository", "--preprocess-instances", "--inference-instances")
+    shown = run(BENCH, "serve", "--help")
+    assert shown.returncode == 0
+    unknown = run(BENCH, "serve", "--prot", 1)
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith("error: No such option")
+    for option in options:
+        assert option in shown.stdout
+        assert option in unknown.stderr
+
+
+@pytest.mark.parametrize("port", [0, 65534, 70000, "eight"])
+def test_an_impossible_port_is_a_usage_error(port: object) -> None:
+    done = run(BENCH, "serve", "--port", port)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Invalid value for '--port'")
