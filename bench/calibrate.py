@@ -13,9 +13,15 @@ from bench.run import Plan, execute
 
 
 @click.command()
-@click.option("--users", type=click.IntRange(1), default=16)
+@click.option("--users", type=click.IntRange(1), default=16, help="Concurrent users.")
 @click.option("--duration", type=Duration(), default="5s", help="How long to measure.")
-@click.option("--results", "folder", type=click.Path(path_type=Path), default=results.RESULTS)
+@click.option(
+    "--results",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=results.RESULTS,
+    help="Where the runs' folders go.",
+)
 def command(users: int, duration: float, folder: Path) -> None:
     """Measure one generator process against the fake engine, which answers at once."""
     plan = Plan(

@@ -50,7 +50,7 @@ class _Lazy(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.group(cls=_Lazy, context_settings={"max_content_width": 100})
+@click.group(cls=_Lazy, context_settings={"max_content_width": 100, "show_default": True})
 @click.version_option(package_name="visiontax")
 def bench() -> None:
     """Measure the tax a computer-vision request pays around its DNN."""

@@ -20,7 +20,13 @@ PAGE = "demo.html"
 
 @click.command()
 @click.option("--duration", type=Duration(), default="6s", help="How long each run measures.")
-@click.option("--results", "folder", type=click.Path(path_type=Path), default=results.RESULTS)
+@click.option(
+    "--results",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=results.RESULTS,
+    help="Where the runs' folders go.",
+)
 def command(duration: float, folder: Path) -> int:
     """Run small, medium and large images through all three ways and print where the time went."""
     with serving(None) as address:

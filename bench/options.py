@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from locust.env import Environment
@@ -81,21 +82,20 @@ class Options(msgspec.Struct):
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add our options to Locust's, under the names of `bench run`."""
-    group = parser.add_argument_group("visiontax")
-    group.add_argument("--pipeline", default="classification", choices=sorted(PIPELINES))
-    group.add_argument("--images", default="medium", help="small, medium, large or a folder")
-    group.add_argument("--preprocess", default="opencv", choices=sorted(WAYS))
-    group.add_argument("--place", default="server", choices=PLACES)
-    group.add_argument("--transport", default="http", choices=sorted(TRANSPORTS))
-    group.add_argument("--warmup", default="2s", help="how long not to measure at first")
-    group.add_argument("--results", default=str(RESULTS), help="where the run's folder goes")
-    group.add_argument("--seed", type=int, default=1, help="of the order of the images")
-    group.add_argument("--grpc-port", type=int, default=0, help="default: HTTP's plus one")
-    group.add_argument(
-        "--start-server", action="store_true", help="start the embedded Triton for this run"
-    )
-    group.add_argument("--run-folder", default="", help=argparse.SUPPRESS)
-    group.add_argument("--no-record", action="store_true", help=argparse.SUPPRESS)
+    add = parser.add_argument  # a group's options would be missing from Locust's web page
+    add("--pipeline", default="classification", choices=sorted(PIPELINES))
+    add("--images", default="medium", help="small, medium, large or a folder")
+    add("--preprocess", default="opencv", choices=sorted(WAYS))
+    add("--place", default="server", choices=PLACES)
+    add("--transport", default="http", choices=sorted(TRANSPORTS))
+    add("--warmup", default="2s", help="how long not to measure at first")
+    add("--results", default=str(RESULTS), help="where the run's folder goes")
+    add("--seed", type=int, default=1, help="of the order of the images")
+    add("--grpc-port", type=int, default=0, help="default: HTTP's plus one")
+    add("--start-server", action="store_true", help="start the embedded Triton for this run")
+    hidden: dict[str, Any] = {"help": argparse.SUPPRESS, "include_in_web_ui": False}
+    add("--run-folder", default="", **hidden)
+    add("--no-record", action="store_true", **hidden)
 
 
 def options_of(environment: Environment) -> Options:

@@ -100,4 +100,4 @@ RECIPES: dict[str, Recipe] = {
     "medium": Recipe(500, 375, 100_000, 120_000, tuple(range(92, 97)), _cut_out),
     "large": Recipe(3564, 2880, 9_000_000, 10_000_000, tuple(range(96, 99)), _mosaic),
 }
-"""The built sets by name; their sizes are our choice, near those of the paper's three images."""
+"""The built sets by name; their sizes are our choice."""

@@ -56,7 +56,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     Requests that were due in `window_start_ns`..`window_end_ns` count; `window_end_ns` is None
     while the run goes on, and stays so when it was killed. `stages` names the stage of
     the time that each model computes. `sha256` holds the checksum of each model file. `completed`
-    counts the requests that ended in the window, without their records.
+    counts the successful requests that ended in the window, None where several processes made them.
     """
 
     schema: int
@@ -125,6 +125,9 @@ def read_manifest(folder: Path) -> Manifest:
     unknown = sorted(set(manifest.stages.values()) - set(STAGES))
     if unknown:
         raise ResultsError(f"{path} is damaged: it names unknown stages: {', '.join(unknown)}")
+    times_ns = (manifest.window_start_ns, manifest.window_end_ns or 0)
+    if not all(0 <= time_ns < 1 << 62 for time_ns in times_ns):
+        raise ResultsError(f"{path} is damaged: its window of measurement is none")
     return manifest
 
 

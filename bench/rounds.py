@@ -20,15 +20,16 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that every comparison has."""
     for option in reversed(
         (
-            click.option("--images", default="medium", help="small, medium, large or DIR"),
-            click.option("--users", type=click.IntRange(1), default=16),
-            click.option("--rounds", type=click.IntRange(1), default=6),
+            click.option("--images", default="medium", help="An image set, or a folder of JPEGs."),
+            click.option("--users", type=click.IntRange(1), default=16, help="Concurrent users."),
+            click.option("--rounds", type=click.IntRange(1), default=6, help="Runs of each kind."),
             click.option("--duration", type=Duration(), default="10s", help="Of each run."),
             click.option(
                 "--results",
                 "folder",
                 type=click.Path(path_type=Path),
                 default=results.RESULTS,
+                help="Where the runs' folders go.",
             ),
         )
     ):

@@ -22,6 +22,7 @@ from bench.images import images_of
 from bench.progress import Progress
 from bench.report import FORMATS, render
 from bench.reports import EXIT_INVALID, summary_of
+from bench.session import COOLDOWN_NS
 from bench.stats import Summary
 from pipelines import server as embedded
 from pipelines.classification import PIPELINES, PLACES
@@ -30,6 +31,9 @@ from pipelines.errors import ServerError, VisiontaxError
 from pipelines.preprocess import WAYS
 
 LOAD = embedded.ROOT / "bench" / "load.py"
+OFFERED = tuple(name for name in TRANSPORTS if name != "plain")
+"""The transports of `bench run`; `plain` needs the server that `bench plain` starts."""
+
 OVERHEAD_S = 4.0
 """About how long a run takes beyond its warm-up and duration."""
 
@@ -57,13 +61,20 @@ class Plan:
         Locust counts whole seconds, so the warm-up takes what rounding adds.
         """
         chosen = self.settings
-        total_s = math.ceil(chosen.warmup_s + self.duration_s)
+        cooldown_s = COOLDOWN_NS / 1e9
+        total_s = math.ceil(chosen.warmup_s + self.duration_s + cooldown_s)
+        warmup_s = total_s - self.duration_s - cooldown_s
         command = [
             *("setpriv", "--pdeathsig", "TERM", "--"),
             *(sys.executable, "-m", "locust", "-f", str(LOAD)),
             *("--headless", "--only-summary", "--loglevel", "WARNING", "--stop-timeout", "30"),
             *("--users", str(chosen.users), "--spawn-rate", str(chosen.users)),
-            *("--run-time", f"{total_s}s", "--warmup", f"{total_s - self.duration_s}s"),
+            *(
+                "--run-time",
+                f"{total_s}s",
+                "--warmup",
+                f"{warmup_s}s",
+            ),
             *("--pipeline", chosen.pipeline, "--images", chosen.images),
             *("--preprocess", chosen.preprocess, "--place", chosen.place),
             *("--transport", chosen.transport, "--seed", str(chosen.seed)),
@@ -147,6 +158,9 @@ def execute(plan: Plan, *, tick: Callable[[], None] = lambda: None) -> Path:
     if process.returncode and not (folder / results.MANIFEST).exists():
         raise _complaint(log)
     if process.returncode == 0:
+        for line in log.read_text(errors="replace").splitlines():
+            if line.startswith("warning: "):
+                click.echo(line, err=True)
         log.unlink()
     return folder
 
@@ -217,18 +231,50 @@ def show(folders: Sequence[Path], *, format: str) -> int:
 
 
 @click.command()
-@click.argument("pipeline", type=click.Choice(sorted(PIPELINES)))
-@click.option("--images", type=Several(None), default="medium", help="small, medium, large or DIR")
-@click.option("--preprocess", type=Several(sorted(WAYS)), default="opencv")
-@click.option("--place", type=Several(PLACES), default="server")
-@click.option("--transport", type=Several(sorted(TRANSPORTS)), default="http")
+@click.argument("pipeline", type=click.Choice(sorted(PIPELINES)), metavar="PIPELINE")
+@click.option(
+    "--images",
+    type=Several(None),
+    default="medium",
+    metavar="NAMES",
+    help="Image sets: small, medium, large, or a folder of JPEGs.",
+)
+@click.option(
+    "--preprocess",
+    type=Several(sorted(WAYS)),
+    default="opencv",
+    metavar="NAMES",
+    help=f"Ways to preprocess: {', '.join(WAYS)}.",
+)
+@click.option(
+    "--place",
+    type=Several(PLACES),
+    default="server",
+    metavar="NAMES",
+    help="Who preprocesses: server, or client, which then sends a tensor.",
+)
+@click.option(
+    "--transport",
+    type=Several(OFFERED),
+    default="http",
+    metavar="NAMES",
+    help=f"How requests travel: {', '.join(OFFERED)}.",
+)
 @click.option("--users", type=click.IntRange(1), default=1, help="Users who each wait for answers.")
 @click.option("--duration", type=Duration(), default="10s", help="How long to measure.")
 @click.option("--warmup", type=Duration(), default="2s", help="How long not to measure at first.")
-@click.option("--server", help="A running Triton, host:port of HTTP.  [start one]")
-@click.option("--results", "folder", type=click.Path(path_type=Path), default=results.RESULTS)
+@click.option("--server", help="A running Triton's HTTP address; without it one is started.")
+@click.option(
+    "--results",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=results.RESULTS,
+    help="Where the runs' folders go.",
+)
 @click.option("--seed", type=int, default=1, help="Of the order of the images.")
-@click.option("--format", type=click.Choice(sorted(FORMATS)), default="text")
+@click.option(
+    "--format", type=click.Choice(sorted(FORMATS)), default="text", help="Of the report on stdout."
+)
 def command(
     pipeline: str,
     images: list[str],
@@ -245,7 +291,7 @@ def command(
 ) -> int:
     """Load a pipeline and print where the time went.
 
-    Options that take several names, separated by commas, run every combination in turn.
+    Options that take NAMES take several, separated by commas, and run every combination in turn.
     """
     for name in images:
         images_of(name)
@@ -260,7 +306,7 @@ def command(
                     transport=how,
                     users=users,
                     warmup_s=warmup,
-                    server=address,
+                    server=None if how == "fake" else address,
                     seed=seed,
                 ),
                 duration_s=duration,

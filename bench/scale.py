@@ -94,7 +94,7 @@ def _trace_rows(number: int, times: list[int]) -> list[list[object]]:
 
 
 @click.command()
-@click.option("--requests", type=click.IntRange(1), default=200_000)
+@click.option("--requests", type=click.IntRange(1), default=200_000, help="How many.")
 def command(requests: int) -> None:
     """Measure how long `bench report` takes a run of many requests, and how much memory."""
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,7 +1,7 @@
 """Triton's trace: turned on and off over HTTP, read as Triton writes it, kept as one table.
 
 `trace.csv` has one row per model execution: `request`, `model`, `id`, `parent`, and a column of
-nanoseconds per event, empty where there was none. It loses nothing that `trace.json.*` said.
+nanoseconds per event, 0 where there was none. It loses nothing that `trace.json.*` said.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import apportion, machine
@@ -15,8 +16,11 @@ from bench.results import SCHEMA, Manifest, Settings, make_folder, write_manifes
 from pipelines.classification import MODEL
 from pipelines.server import REPOSITORY, ROOT
 
-
 _log = logging.getLogger(__name__)
+
+
+COOLDOWN_NS = 1_000_000_000
+"""How much of the load's end does not count."""
 
 
 class Session:
@@ -73,15 +77,22 @@ class Session:
         return self._manifest.window_start_ns
 
     def close_window(self) -> None:
-        """The measurement ends now; requests in flight may still finish."""
-        self._manifest.window_end_ns = time.monotonic_ns()
-        write_manifest(self.folder, self._manifest)
+        """The load stops now. The window ended COOLDOWN_NS ago, so that no request that counts was
+        in flight while the generator was busy with stopping.
+        """
+        end = max(time.monotonic_ns() - COOLDOWN_NS, self._manifest.window_start_ns)
+        self._manifest.window_end_ns = end
 
-    def finish(self, *, completed: int | None = None) -> None:
-        """Wait for the monitor to fetch the rest, and write the manifest for good."""
+    def finish(self, *, ends_ns: Sequence[int] | None) -> None:
+        """Wait for the monitor to fetch the rest, and write the manifest for good.
+
+        `ends_ns` are the ends of the successful requests, None where other processes know them.
+        """
         if self._monitor:
             self._monitor.stop()
-        self._manifest.completed = completed
+        start, end = self._manifest.window_start_ns, self._manifest.window_end_ns
+        if ends_ns is not None and end is not None:
+            self._manifest.completed = sum(start <= moment < end for moment in ends_ns)
         write_manifest(self.folder, self._manifest)
 
 

@@ -14,6 +14,7 @@ import random
 import sys
 import time
 import uuid
+from array import array
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,14 +27,17 @@ from bench.images import ImageSet, images_of
 from bench.options import Options, add_options, options_of, tell
 from bench.record import Recorder
 from bench.session import Session
+from pipelines import memory
 from pipelines import server as embedded
 from pipelines.classification import PIPELINES
 from pipelines.engine import engine
 from pipelines.errors import ServerError, VisiontaxError
 
-
 STOP_TIMEOUT_S = 30.0
 LINGER_S = 0.5
+
+
+memory.keep_freed()
 
 
 @events.init_command_line_parser.add_listener
@@ -49,8 +53,7 @@ class _Run:
         self.server: embedded.Server | None = None
         self.session: Session | None = None
         self.recorder: Recorder | None = None
-        self.window_start_ns = 0
-        self.completed = 0
+        self.ends_ns = array("q")
         self.broken = False
 
 
@@ -119,7 +122,7 @@ def begin(environment: Environment, **_: Any) -> None:
                 window_start_ns=_run.session.open_window(),
             )
             options = options_of(environment)
-        _run.window_start_ns, _run.completed = options.window_start_ns, 0
+        _run.ends_ns = array("q")
         if not isinstance(runner, MasterRunner) and not options.no_record:
             _run.recorder = Recorder(
                 Path(options.run_folder), pipeline=options.pipeline, failed=_disk_failed
@@ -171,9 +174,9 @@ def end(environment: Environment, **_: Any) -> None:
         distributed = isinstance(environment.runner, MasterRunner)
         if distributed:
             _await_workers(environment)
-        session.finish(completed=None if distributed else _run.completed)
+        session.finish(ends_ns=None if distributed else _run.ends_ns)
         tell(environment, folder=None, window_start_ns=0)
-        print(f"run: {session.folder}", file=sys.stderr, flush=True)
+        print(f"results: {session.folder}", file=sys.stderr, flush=True)
     if _run.broken:
         environment.process_exit_code = 1
 
@@ -208,7 +211,8 @@ class VisionUser(User):
         self._prefix = uuid.uuid4().hex[:12]
         self._number = itertools.count()
         order = list(_images[options.images])
-        random.Random(f"{options.seed}/{next(self._numbers)}").shuffle(order)
+        worker = getattr(self.environment.runner, "worker_index", 0)
+        random.Random(f"{options.seed}/{worker}/{next(self._numbers)}").shuffle(order)
         self._order = itertools.cycle(order)
         self._pipeline = PIPELINES[options.pipeline](
             engine(options.transport, options.engine_url),
@@ -234,8 +238,8 @@ class VisionUser(User):
             error = raised
         end_ns = time.monotonic_ns()
         due_ns, self._due_ns = self._due_ns, end_ns
-        if start_ns >= _run.window_start_ns and error is None:
-            _run.completed += 1
+        if error is None:
+            _run.ends_ns.append(end_ns)
         if _run.recorder:
             _run.recorder.add(
                 request_id,

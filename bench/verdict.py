@@ -69,7 +69,7 @@ def _errors(failed: Counter[str], *, total: int) -> Issue | None:
     return Issue(
         "ERRORS",
         f"{failed.total()} of {total} requests failed, {times} with: {reason}",
-        "latencies are of the requests that succeeded",
+        "the numbers are of the others; every error is in requests-*.jsonl, by its request",
         invalid=failed.total() > ERRORS_AT_MOST * total,
     )
 
@@ -100,7 +100,7 @@ def _trace(ledger: Ledger) -> Issue | None:
     return Issue(
         "UNJOINED",
         f"{missing} of {total} requests have no trace of the server; the stages leave them out",
-        "a server that was killed loses the last second of its trace",
+        "see whether the server was restarted: killed, it loses the last second of its trace",
         invalid=missing > UNJOINED_AT_MOST * total,
     )
 

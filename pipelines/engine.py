@@ -104,8 +104,8 @@ TRANSPORTS = {
     "http": "pipelines.triton_http:HttpEngine",
     "grpc": "pipelines.triton_grpc:GrpcEngine",
     "shm": "pipelines.triton_shm:SharedMemoryEngine",
-    "plain": "pipelines.plain_http:PlainEngine",
     "fake": "pipelines.engine:FakeEngine",
+    "plain": "pipelines.plain_http:PlainEngine",
 }
 """Where each transport's engine is; only the one that is used is imported."""
 

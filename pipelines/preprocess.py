@@ -12,7 +12,7 @@ import io
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -110,11 +110,11 @@ class OpenCV(Stepwise):
         """Average over areas when shrinking, interpolate linearly when growing."""
         height, width = image.shape[:2]
         left, top, side = central_square(width, height)
-        pixels: Pixels
+        pixels: Any
         if side > SIZE:
             square = image[top : top + side, left : left + side]
             pixels = self._cv2.resize(square, (SIZE, SIZE), interpolation=self._cv2.INTER_AREA)
-            return pixels
+            return cast(Pixels, pixels)
         # Like the other ways, and unlike `resize` of a cut-out square, this interpolates at the
         # square's edge with the pixels beyond it.
         step = side / SIZE
@@ -126,7 +126,7 @@ class OpenCV(Stepwise):
             flags=self._cv2.INTER_LINEAR | self._cv2.WARP_INVERSE_MAP,
             borderMode=self._cv2.BORDER_REPLICATE,
         )
-        return pixels
+        return cast(Pixels, pixels)
 
 
 class Pillow(Stepwise):

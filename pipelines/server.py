@@ -22,6 +22,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines import leftovers, memory
 from pipelines.errors import ServerError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,14 +35,9 @@ STOP_TIMEOUT_S = 20.0
 SIZED = "sized"
 """The name of the model configurations that `size` writes, for Triton's --model-config-name."""
 
-_MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-    "MALLOC_TOP_PAD_": str(16 << 20),
-}
-"""Keep freed images in the process: glibc would return them, and fault every page in again."""
-
 _COMPOSED = "backends"
+"""The folder beside the log that a running server takes its backends from."""
+
 _INSTANCES = "\ninstance_group [ {{ count: {count} kind: KIND_CPU }} ]\n"
 
 
@@ -237,18 +233,20 @@ def start(
         raise ServerError(
             f"port {taken[0]} is in use", hint="stop what uses it, or choose another --port"
         )
+    leftovers.sweep_shared_memory()
+    leftovers.sweep_servers(folder.parent, composed=_COMPOSED)
     folder.mkdir(parents=True, exist_ok=True)
     size(repository, sizes or default_sizes())
     command = [
         *("setpriv", "--pdeathsig", "TERM", "--", str(parts.binary)),
         *options(repository, _compose(parts, backends, into=folder / _COMPOSED), port=chosen),
         f"--trace-config=triton,file={folder / 'trace.json'}",
-        f"--backend-config=python,shm-region-prefix-name=visiontax-{os.getpid()}-triton",
+        f"--backend-config=python,shm-region-prefix-name={leftovers.PREFIX}-{os.getpid()}-triton",
     ]
     environment = os.environ | {
         "LD_LIBRARY_PATH": parts.library_path,
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
-        **_MALLOC,
+        **memory.ENVIRONMENT,
     }
     with (folder / "triton.log").open("wb") as log:
         process = subprocess.Popen(

@@ -10,7 +10,6 @@ import contextlib
 import os
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,10 @@ import tritonclient.utils.shared_memory as shm
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import np_to_triton_dtype
 
+from pipelines import leftovers
 from pipelines.engine import Exchange, Tensors, TensorSpec
 from pipelines.errors import EngineError
 from pipelines.triton_http import HttpEngine
-
-_PREFIX = "visiontax"
 
 
 class _Region:
@@ -40,7 +38,7 @@ class _Region:
             return
         self.release()
         self._bytes = max(1 << 16, 2 * size_bytes)
-        self.name = f"{_PREFIX}-{os.getpid()}-{uuid.uuid4().hex[:12]}-{self._kind}"
+        self.name = f"{leftovers.PREFIX}-{os.getpid()}-{uuid.uuid4().hex[:12]}-{self._kind}"
         try:
             self.handle = shm.create_shared_memory_region(
                 self.name, self.name, self._bytes, create_only=True
@@ -69,7 +67,7 @@ class SharedMemoryEngine:
     """One user's regions, and its connection to Triton's HTTP endpoint at `url`."""
 
     def __init__(self, url: str) -> None:
-        sweep_leftovers()
+        leftovers.sweep_shared_memory()
         self._http = HttpEngine(url)
         self._input = _Region(self._http, kind="input")
         self._output = _Region(self._http, kind="output")
@@ -122,14 +120,6 @@ class SharedMemoryEngine:
         self._input.release()
         self._output.release()
         self._http.close()
-
-
-def sweep_leftovers() -> None:
-    """Remove the regions of our processes that were killed before they could."""
-    for path in Path("/dev/shm").glob(f"{_PREFIX}-*"):
-        owner = path.name.split("-")[1]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            path.unlink(missing_ok=True)
 
 
 def _bytes(spec: TensorSpec) -> int:

@@ -24,14 +24,15 @@ def triton_parts() -> None:
     try:
         server.installation()
     except ServerError as error:
-        need(False, f"{error}: {error.hint}")
+        need(None, f"{error}: {error.hint}")
     missing = server.missing_models(server.REPOSITORY)
     need(not missing, f"models are not built: {', '.join(missing)}")
 
 
 @pytest.fixture(scope="session")
 def triton(
-    triton_parts: None, tmp_path_factory: pytest.TempPathFactory
+    triton_parts: None,  # noqa: ARG001
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[server.Server]:
     """A ready embedded Triton with the real repository."""
     with server.start(tmp_path_factory.mktemp("triton")) as running:

@@ -159,7 +159,7 @@ def test_bad_images_fail_alone_among_concurrent_requests(triton: server.Server, 
 
 
 @pytest.fixture
-def dali_model(monkeypatch: pytest.MonkeyPatch, triton_parts: None) -> Any:
+def dali_model(monkeypatch: pytest.MonkeyPatch, triton_parts: None) -> Any:  # noqa: ARG001
     """The dali drop-in itself, outside the server, so that a test decides what is in a batch."""
     stub: Any = ModuleType("triton_python_backend_utils")
     stub.get_input_tensor_by_name = lambda request, name: request[name]
@@ -167,7 +167,7 @@ def dali_model(monkeypatch: pytest.MonkeyPatch, triton_parts: None) -> Any:
     stub.InferenceResponse = lambda outputs=(), error=None: SimpleNamespace(
         outputs=list(outputs), error=error
     )
-    stub.Tensor = SimpleNamespace(from_dlpack=lambda name, array: np.from_dlpack(array))
+    stub.Tensor = SimpleNamespace(from_dlpack=lambda _, array: np.from_dlpack(array))
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", stub)
     path = Path(server.BACKENDS) / "dali" / "model.py"
     spec = importlib.util.spec_from_file_location("dali_drop_in", path)
