@@ -46,7 +46,7 @@ def plain_server() -> Iterator[str]:
 
 
 @click.command()
-@options
+@options(rounds=6, duration="10s")
 def command(images: str, users: int, rounds: int, duration: float, folder: Path) -> None:
     """Compare the OpenCV ensemble with a plain FastAPI + onnxruntime + OpenCV server, in turn."""
     with serving(None) as triton, plain_server() as plain:

@@ -25,6 +25,7 @@ class Recorder:
     def __init__(self, folder: Path, *, pipeline: str, failed: Callable[[OSError], None]) -> None:
         self._pipeline = pipeline
         self._failed = failed
+        self.paused = False
         self._waiting: list[tuple[str, int, int, int, str | None, Outcome | None]] = []
         self._encoder = msgspec.json.Encoder()
         self._file = (folder / f"requests-{os.getpid()}.jsonl").open("ab", buffering=0)
@@ -40,7 +41,9 @@ class Recorder:
         end_ns: int,
         error: str | None,
     ) -> None:
-        """Keep a finished request; `outcome` is None when it failed."""
+        """Keep a finished request, unless paused; `outcome` is None when it failed."""
+        if self.paused:
+            return
         self._waiting.append((request_id, due_ns, start_ns, end_ns, error, outcome))
 
     def _write_now_and_then(self) -> None:

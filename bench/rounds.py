@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -15,26 +16,37 @@ from bench.progress import Progress
 from bench.run import OVERHEAD_S, Plan, execute
 from pipelines.errors import VisiontaxError
 
+T = TypeVar("T")
+Command = Callable[..., None]
 
-def options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that every comparison has."""
-    for option in reversed(
-        (
-            click.option("--images", default="medium", help="An image set, or a folder of JPEGs."),
-            click.option("--users", type=click.IntRange(1), default=16, help="Concurrent users."),
-            click.option("--rounds", type=click.IntRange(1), default=6, help="Runs of each kind."),
-            click.option("--duration", type=Duration(), default="10s", help="Of each run."),
-            click.option(
-                "--results",
-                "folder",
-                type=click.Path(path_type=Path),
-                default=results.RESULTS,
-                help="Where the runs' folders go.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+
+def options(*, rounds: int, duration: str) -> Callable[[Command], Command]:
+    """Give a command the options that every comparison has, with its own defaults."""
+    made = (
+        click.option("--images", default="medium", help="An image set, or a folder of JPEGs."),
+        click.option("--users", type=click.IntRange(1), default=16, help="Concurrent users."),
+        click.option("--rounds", type=click.IntRange(1), default=rounds, help="Of each kind."),
+        click.option("--duration", type=Duration(), default=duration, help="Of each round."),
+        click.option(
+            "--results",
+            "folder",
+            type=click.Path(path_type=Path),
+            default=results.RESULTS,
+            help="Where the runs' folders go.",
+        ),
+    )
+
+    def give(command: Command) -> Command:
+        for option in reversed(made):
+            command = option(command)
+        return command
+
+    return give
+
+
+def abba(a: T, b: T, *, rounds: int) -> list[T]:
+    """Return A and B `rounds` times each, in the order ABBA ABBA ..."""
+    return [one for number in range(rounds) for one in ((a, b) if number % 2 == 0 else (b, a))]
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,16 @@ class Rounds:
     b_per_s: list[float]
 
     @property
+    def pairs(self) -> list[tuple[float, float]]:
+        """Both throughputs of each round."""
+        return list(zip(self.a_per_s, self.b_per_s, strict=True))
+
+    @property
+    def paired_ratio(self) -> float:
+        """The median over rounds of A's throughput over B's in the same round."""
+        return statistics.median(a / b for a, b in self.pairs)
+
+    @property
     def ratio(self) -> float:
         """The median throughput of A over that of B."""
         return statistics.median(self.a_per_s) / statistics.median(self.b_per_s)
@@ -52,7 +74,7 @@ class Rounds:
 
 def interleave(a: Plan, b: Plan, *, rounds: int) -> Rounds:
     """Run A and B `rounds` times each, in the order ABBA ABBA ..."""
-    order = [plan for number in range(rounds) for plan in ((a, b) if number % 2 == 0 else (b, a))]
+    order = abba(a, b, rounds=rounds)
     length = a.settings.warmup_s + a.duration_s + OVERHEAD_S
     progress = Progress(length * len(order))
     taken: dict[int, list[float]] = {id(a): [], id(b): []}
@@ -74,14 +96,17 @@ def throughput(plan: Plan, *, tick: Callable[[], None]) -> float:
     return manifest.completed / ((manifest.window_end_ns - manifest.window_start_ns) / 1e9)
 
 
-def show(rounds: Rounds, *, names: Sequence[str]) -> None:
+def show(rounds: Rounds, *, names: tuple[str, str]) -> None:
     """Print every round, the medians and their ratio."""
-    a, b = names
-    width = max(len(a), len(b), len("median"))
+    heads = ("round", *names)
+    widths = [max(len(head), 8) for head in heads]
     click.echo(f"requests/s, {len(rounds.a_per_s)} interleaved rounds (order ABBA)\n")
-    columns = [f"{number:>7}" for number in range(1, len(rounds.a_per_s) + 1)]
-    click.echo(f"{'round':<{width}}{''.join(columns)}{'median':>9}")
-    for name, values in ((a, rounds.a_per_s), (b, rounds.b_per_s)):
-        cells = "".join(f"{value:7.1f}" for value in values)
-        click.echo(f"{name:<{width}}{cells}{statistics.median(values):9.1f}")
-    click.echo(f"\nratio of the medians, {a} / {b}: {rounds.ratio:.3f}")
+    medians = (statistics.median(rounds.a_per_s), statistics.median(rounds.b_per_s))
+    rows = [
+        *((str(n), f"{a:.1f}", f"{b:.1f}") for n, (a, b) in enumerate(rounds.pairs, start=1)),
+        ("median", f"{medians[0]:.1f}", f"{medians[1]:.1f}"),
+    ]
+    for row in (heads, *rows):
+        click.echo("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+    click.echo(f"\nratio of the medians, {names[0]} / {names[1]}: {rounds.ratio:.3f}")
+    click.echo(f"median of the rounds' ratios: {rounds.paired_ratio:.3f}")

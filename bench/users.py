@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import random
+import signal
 import sys
 import time
 import uuid
@@ -129,6 +130,17 @@ def begin(environment: Environment, **_: Any) -> None:
             )
     except VisiontaxError as error:
         _die(error)
+
+
+@events.init.add_listener
+def listen(**_: Any) -> None:
+    """SIGUSR1 pauses the recording and resumes it, for `bench overhead`."""
+    gevent.signal_handler(signal.SIGUSR1, _toggle)
+
+
+def _toggle() -> None:
+    if _run.recorder:
+        _run.recorder.paused = not _run.recorder.paused
 
 
 def _open_session(options: Options, images: ImageSet, *, users: int) -> Session:
