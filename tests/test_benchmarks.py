@@ -21,7 +21,7 @@ def output(command, *arguments: str) -> str:
 
 
 def test_calibrate_says_how_fast_the_generator_is(tmp_path) -> None:
-    text = output(calibrate.command, "--duration", "1s", "--results", str(tmp_path))
+    text = output(calibrate.command, "--duration", "3s", "--results", str(tmp_path))
     assert re.search(r"\d+ requests/s recorded", text)
     assert re.search(r"\d+% of a core", text)
 
