@@ -1,8 +1,7 @@
 """The Python model behind `triton_repo/preprocess_opencv` and `preprocess_pillow`.
 
 Input `jpeg` is UINT8 [-1]. Outputs are `tensor`, FP32 [3, 224, 224], and `marks`, INT64 [MARKS]:
-the timestamps that `pipelines.outcome.spans_of_marks` reads. Tensors cross as DLPack, because the
-`as_numpy` and `Tensor` of some releases of Triton's Python backend misread arrays of NumPy 2.
+the timestamps that `pipelines.outcome.spans_of_marks` reads.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb
 
+from pipelines.dlpack import from_triton, to_triton
 from pipelines.errors import ImageError
 from pipelines.preprocess import preprocessor
 
@@ -35,7 +35,7 @@ class TritonPythonModel:
 
     def _one(self, request: Any, *, called_ns: int) -> Any:
         turned_ns = time.monotonic_ns()
-        data = np.from_dlpack(pb.get_input_tensor_by_name(request, "jpeg")).tobytes()
+        data = from_triton(pb.get_input_tensor_by_name(request, "jpeg")).tobytes()
         try:
             tensor, spans = self._preprocess(data)
         except ImageError as error:
@@ -52,7 +52,7 @@ def _response(result: Any, *, done_ns: int) -> Any:
     tensor, marks = result
     return pb.InferenceResponse(
         [
-            pb.Tensor.from_dlpack("tensor", tensor[None]),
-            pb.Tensor.from_dlpack("marks", np.array([[*marks, done_ns]], np.int64)),
+            to_triton(pb, "tensor", tensor[None]),
+            to_triton(pb, "marks", np.array([[*marks, done_ns]], np.int64)),
         ]
     )

@@ -272,7 +272,9 @@ def test_a_scale_covers_its_bars(largest: float) -> None:
 
 def test_reports_need_no_heavy_package() -> None:
     heavy = {"locust", "gevent", "grpc", "redis", "nvidia", "tritonclient", "cv2"}
-    code = "import sys, bench.cli, bench.reports; print(*{name.split('.')[0] for name in sys.modules})"
+    code = (
+        "import sys, bench.cli, bench.reports; print(*{name.split('.')[0] for name in sys.modules})"
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

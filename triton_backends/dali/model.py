@@ -11,6 +11,7 @@ import numpy as np
 import triton_python_backend_utils as pb
 
 from pipelines import dali_graph, jpeg
+from pipelines.dlpack import from_triton, to_triton
 from pipelines.errors import ImageError
 
 
@@ -38,7 +39,7 @@ class TritonPythonModel:
         return [self._respond(outcome) for outcome in outcomes]
 
     def _checked(self, request):
-        image = np.from_dlpack(pb.get_input_tensor_by_name(request, self._input)).tobytes()
+        image = from_triton(pb.get_input_tensor_by_name(request, self._input)).tobytes()
         try:
             jpeg.check(image)
         except ImageError as error:
@@ -60,5 +61,5 @@ class TritonPythonModel:
         if isinstance(outcome, ImageError):
             return pb.InferenceResponse(error=pb.TritonError(str(outcome)))
         return pb.InferenceResponse(
-            [pb.Tensor.from_dlpack(self._output, np.ascontiguousarray(outcome[None]))]
+            [to_triton(pb, self._output, np.ascontiguousarray(outcome[None]))]
         )

@@ -11,6 +11,8 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb
 
+from pipelines.dlpack import from_triton, to_triton
+
 
 class TritonPythonModel:
     """One instance: a session in a process of its own."""
@@ -36,7 +38,7 @@ class TritonPythonModel:
     def execute(self, requests):
         """Return a response per request."""
         inputs = [
-            [np.from_dlpack(pb.get_input_tensor_by_name(request, name)) for name in self._inputs]
+            [from_triton(pb.get_input_tensor_by_name(request, name)) for name in self._inputs]
             for request in requests
         ]
         if len(requests) == 1 or not self._batches:
@@ -52,7 +54,7 @@ class TritonPythonModel:
     def _respond(self, outputs):
         return pb.InferenceResponse(
             [
-                pb.Tensor.from_dlpack(name, output)
+                to_triton(pb, name, output)
                 for name, output in zip(self._outputs, outputs, strict=True)
             ]
         )

@@ -1,0 +1,45 @@
+"""NumPy arrays to and from the tensors of Triton's Python backend, as DLPack.
+
+Its own `as_numpy` and `Tensor(array)` misread arrays of NumPy 2 in releases built against NumPy 1.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_set_name = ctypes.pythonapi.PyCapsule_SetName
+_set_name.argtypes = (ctypes.py_object, ctypes.c_char_p)
+_USED = ctypes.c_char_p(b"used_dltensor")
+
+
+class _Handover:
+    """Exports an array once and keeps the capsule."""
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        self._array = array
+        self.capsule: object = None
+
+    def __dlpack__(self, **_: object) -> object:
+        self.capsule = self._array.__dlpack__()
+        return self.capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._array.__dlpack_device__()
+
+
+def to_triton(backend: Any, name: str, array: npt.NDArray[Any]) -> Any:
+    """Return the array as a tensor; `backend` is the module triton_python_backend_utils."""
+    handover = _Handover(array)
+    tensor = backend.Tensor.from_dlpack(name, handover)
+    # Triton marks the capsule as used by a name that it frees; NumPy would read that on release.
+    _set_name(handover.capsule, _USED)
+    return tensor
+
+
+def from_triton(tensor: Any) -> npt.NDArray[Any]:
+    """Return the tensor's memory as an array, without a copy."""
+    return np.from_dlpack(tensor)
