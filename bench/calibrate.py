@@ -9,19 +9,13 @@ import click
 from bench import results
 from bench.durations import Duration
 from bench.reports import summary_of
-from bench.run import Plan, execute
+from bench.run import Plan, execute, results_option
 
 
 @click.command()
 @click.option("--users", type=click.IntRange(1), default=16, help="Concurrent users.")
 @click.option("--duration", type=Duration(), default="5s", help="How long to measure.")
-@click.option(
-    "--results",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=results.RESULTS,
-    help="Where the runs' folders go.",
-)
+@results_option
 def command(users: int, duration: float, folder: Path) -> None:
     """Measure one generator process against the fake engine, which answers at once."""
     plan = Plan(

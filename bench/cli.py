@@ -29,7 +29,7 @@ COMMANDS = {
 }
 """Each subcommand's module, which has it as `command`, and its line in the help."""
 
-EXIT_ERROR, EXIT_USAGE, EXIT_INVALID = 1, 2, 4
+EXIT_ERROR, EXIT_USAGE = 1, 2
 
 
 class _Lazy(click.Group):

@@ -11,8 +11,8 @@ from bench import results
 from bench.durations import Duration
 from bench.recipes import RECIPES
 from bench.report import render
-from bench.reports import summary_of
-from bench.run import Plan, execute_all, serving, show
+from bench.reports import exit_code
+from bench.run import Plan, execute_all, results_option, serving, show
 from pipelines.preprocess import WAYS
 
 PAGE = "demo.html"
@@ -20,13 +20,7 @@ PAGE = "demo.html"
 
 @click.command()
 @click.option("--duration", type=Duration(), default="6s", help="How long each run measures.")
-@click.option(
-    "--results",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=results.RESULTS,
-    help="Where the runs' folders go.",
-)
+@results_option
 def command(duration: float, folder: Path) -> int:
     """Run small, medium and large images through all three ways and print where the time went."""
     with serving(None) as address:
@@ -39,8 +33,8 @@ def command(duration: float, folder: Path) -> int:
             for images, way in itertools.product(RECIPES, WAYS)
         ]
         folders = execute_all(plans)
+    summaries = show(folders, format="text")
     page = folder / PAGE
-    page.write_text(render([summary_of(run) for run in folders], format="html"), encoding="utf-8")
-    code = show(folders, format="text")
+    page.write_text(render(summaries, format="html"), encoding="utf-8")
     click.echo(f"the same as a page: {page}", err=True)
-    return code
+    return exit_code(summaries)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -114,11 +115,11 @@ class _Trace:
         self._call(servertrace.turn_off)
         servertrace.fold(self._folder)
 
-    def _call(self, change: object) -> None:
+    def _call(self, change: Callable[[str], None]) -> None:
         if self._file is None or self._server is None:
             return
         with contextlib.suppress(VisiontaxError):  # a server that died has said what it could
-            change(self._server)  # type: ignore[operator]
+            change(self._server)
             time.sleep(0.05)
         self._next = servertrace.collect(self._file, self._folder, first=self._next)
 

@@ -20,7 +20,7 @@ DEFAULT_SERVER = "127.0.0.1:8000"
 
 
 class Options(msgspec.Struct):
-    """What the user asked for. `run_folder` and `window_start_ns` are the master's to tell.
+    """What the user asked for. `run_folder` is the master's to tell.
 
     Locust hands the parsed options on from the master to its workers.
     """
@@ -40,7 +40,6 @@ class Options(msgspec.Struct):
     host: str | None = None
     headless: bool | None = None
     num_users: int | None = None
-    window_start_ns: int = 0
 
     @property
     def server(self) -> str | None:
@@ -105,8 +104,8 @@ def options_of(environment: Environment) -> Options:
     return options
 
 
-def tell(environment: Environment, *, folder: Path | None, window_start_ns: int) -> None:
-    """Have the master's next message to its workers say where and from when on they record."""
+def tell(environment: Environment, *, folder: Path | None) -> None:
+    """Have the master's next message to its workers say where they record."""
     parsed = environment.parsed_options
     assert parsed is not None
-    parsed.run_folder, parsed.window_start_ns = str(folder or ""), window_start_ns
+    parsed.run_folder = str(folder or "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -46,6 +46,11 @@ def summary_of(folder: Path) -> Summary:
     )
 
 
+def exit_code(summaries: Sequence[Summary]) -> int:
+    """Return what a command that reported these runs exits with."""
+    return 0 if all(summary.valid for summary in summaries) else EXIT_INVALID
+
+
 def _measured(folder: Path, manifest: results.Manifest) -> Iterator[Request]:
     start, end = manifest.window_start_ns, manifest.window_end_ns
     for request in results.read_requests(folder):
@@ -67,4 +72,4 @@ def command(runs: tuple[Path, ...], format: str, output: Path | None) -> int:
         click.echo(text)
     else:
         output.write_text(text + "\n", encoding="utf-8")
-    return 0 if all(summary.valid for summary in summaries) else EXIT_INVALID
+    return exit_code(summaries)

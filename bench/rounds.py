@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -13,7 +12,7 @@ import click
 from bench import results
 from bench.durations import Duration
 from bench.progress import Progress
-from bench.run import OVERHEAD_S, Plan, execute
+from bench.run import OVERHEAD_S, Plan, execute, results_option
 from pipelines.errors import VisiontaxError
 
 T = TypeVar("T")
@@ -27,13 +26,7 @@ def options(*, rounds: int, duration: str) -> Callable[[Command], Command]:
         click.option("--users", type=click.IntRange(1), default=16, help="Concurrent users."),
         click.option("--rounds", type=click.IntRange(1), default=rounds, help="Of each kind."),
         click.option("--duration", type=Duration(), default=duration, help="Of each round."),
-        click.option(
-            "--results",
-            "folder",
-            type=click.Path(path_type=Path),
-            default=results.RESULTS,
-            help="Where the runs' folders go.",
-        ),
+        results_option,
     )
 
     def give(command: Command) -> Command:

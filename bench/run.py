@@ -21,7 +21,7 @@ from bench.durations import Duration
 from bench.images import images_of
 from bench.progress import Progress
 from bench.report import FORMATS, render
-from bench.reports import EXIT_INVALID, summary_of
+from bench.reports import exit_code, summary_of
 from bench.session import COOLDOWN_NS
 from bench.stats import Summary
 from pipelines import server as embedded
@@ -33,6 +33,15 @@ from pipelines.preprocess import WAYS
 LOAD = embedded.ROOT / "bench" / "load.py"
 OFFERED = tuple(name for name in TRANSPORTS if name != "plain")
 """The transports of `bench run`; `plain` needs the server that `bench plain` starts."""
+
+results_option = click.option(
+    "--results",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=results.RESULTS,
+    help="Where the runs' folders go.",
+)
+"""The option of every command that makes runs."""
 
 OVERHEAD_S = 4.0
 """About how long a run takes beyond its warm-up and duration."""
@@ -69,12 +78,7 @@ class Plan:
             *(sys.executable, "-m", "locust", "-f", str(LOAD)),
             *("--headless", "--only-summary", "--loglevel", "WARNING", "--stop-timeout", "30"),
             *("--users", str(chosen.users), "--spawn-rate", str(chosen.users)),
-            *(
-                "--run-time",
-                f"{total_s}s",
-                "--warmup",
-                f"{warmup_s}s",
-            ),
+            *("--run-time", f"{total_s}s", "--warmup", f"{warmup_s}s"),
             *("--pipeline", chosen.pipeline, "--images", chosen.images),
             *("--preprocess", chosen.preprocess, "--place", chosen.place),
             *("--transport", chosen.transport, "--seed", str(chosen.seed)),
@@ -222,12 +226,12 @@ def _name(folders: Sequence[Path]) -> None:
         click.echo(f"results: {folder}", err=True)
 
 
-def show(folders: Sequence[Path], *, format: str) -> int:
-    """Print the report of the runs, name their folders on stderr, and return the exit code."""
-    summaries: list[Summary] = [summary_of(folder) for folder in folders]
+def show(folders: Sequence[Path], *, format: str) -> list[Summary]:
+    """Print the report of the runs, name their folders on stderr, and return their summaries."""
+    summaries = [summary_of(folder) for folder in folders]
     click.echo(render(summaries, format=format))
     _name(folders)
-    return 0 if all(summary.valid for summary in summaries) else EXIT_INVALID
+    return summaries
 
 
 @click.command()
@@ -264,13 +268,7 @@ def show(folders: Sequence[Path], *, format: str) -> int:
 @click.option("--duration", type=Duration(), default="10s", help="How long to measure.")
 @click.option("--warmup", type=Duration(), default="2s", help="How long not to measure at first.")
 @click.option("--server", help="A running Triton's HTTP address; without it one is started.")
-@click.option(
-    "--results",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=results.RESULTS,
-    help="Where the runs' folders go.",
-)
+@results_option
 @click.option("--seed", type=int, default=1, help="Of the order of the images.")
 @click.option(
     "--format", type=click.Choice(sorted(FORMATS)), default="text", help="Of the report on stdout."
@@ -320,4 +318,4 @@ def command(
             if error.folders:
                 show(error.folders, format=format)
             raise
-    return show(folders, format=format)
+    return exit_code(show(folders, format=format))

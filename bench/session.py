@@ -69,12 +69,11 @@ class Session:
         except (OSError, subprocess.CalledProcessError) as error:
             _log.warning("DALI's decode, resize and normalize stay one stage: %s", error)
 
-    def open_window(self) -> int:
-        """The load starts now; return the moment when the warm-up ends."""
+    def open_window(self) -> None:
+        """The load starts now; the measurement when the warm-up ends."""
         warmup_ns = round(self._manifest.settings.warmup_s * 1e9)
         self._manifest.window_start_ns = time.monotonic_ns() + warmup_ns
         write_manifest(self.folder, self._manifest)
-        return self._manifest.window_start_ns
 
     def close_window(self) -> None:
         """The load stops now. The window ended COOLDOWN_NS ago, so that no request that counts was

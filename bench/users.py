@@ -117,11 +117,8 @@ def begin(environment: Environment, **_: Any) -> None:
         if not isinstance(runner, WorkerRunner):
             users = runner.target_user_count if runner else 0
             _run.session = _run.session or _open_session(options, images, users=users)
-            tell(
-                environment,
-                folder=_run.session.folder,
-                window_start_ns=_run.session.open_window(),
-            )
+            _run.session.open_window()
+            tell(environment, folder=_run.session.folder)
             options = options_of(environment)
         _run.ends_ns = array("q")
         if not isinstance(runner, MasterRunner) and not options.no_record:
@@ -187,7 +184,7 @@ def end(environment: Environment, **_: Any) -> None:
         if distributed:
             _await_workers(environment)
         session.finish(ends_ns=None if distributed else _run.ends_ns)
-        tell(environment, folder=None, window_start_ns=0)
+        tell(environment, folder=None)
         print(f"results: {session.folder}", file=sys.stderr, flush=True)
     if _run.broken:
         environment.process_exit_code = 1

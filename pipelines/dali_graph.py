@@ -14,7 +14,7 @@ from nvidia.dali.pipeline import Pipeline
 
 from pipelines.errors import ImageError
 
-INPUT, OUTPUT = "jpeg", "tensor"
+INPUT = "jpeg"
 STEPS = ("decode", "resize", "normalize")
 
 
@@ -125,11 +125,6 @@ def run(graph: Graph, images: Sequence[bytes]) -> list[npt.NDArray[Any]]:
     """
     output = graph.execute(images)
     return [np.array(output.at(i)) for i in range(len(images))]
-
-
-def execute(graph: Graph, images: Sequence[bytes]) -> TensorListCPU:
-    """Run the graph and leave its output where DALI put it. Raises ImageError like `run`."""
-    return graph.execute(images)
 
 
 def _cause(text: str) -> str:
