@@ -13,20 +13,24 @@ DOCS_CHECKS := tests/test_docs.py
 PACKAGES := $(VENV)/.stamp
 MODELS := build/models.stamp
 IMAGES := build/images.stamp
-MODEL_SOURCES := $(wildcard bench/models.py bench/mobilenetv2.py bench/pth.py bench/sources.py pipelines/dali_graph.py \
-	triton_repo/*/config.pbtxt triton_repo/*/1/model.py)
-IMAGE_SOURCES := $(wildcard bench/images.py bench/recipes.py bench/sources.py)
+MODEL_SOURCES := $(wildcard $(patsubst %,bench/%.py,models repository registries sources onnx_graph mobilenetv2 pth depth \
+	centerface ppocr tflite_onnx) \
+	pipelines/tasks/*.py pipelines/inputs.py pipelines/preprocess.py pipelines/dali_graph.py triton_repo/*/config.pbtxt)
+IMAGE_SOURCES := $(wildcard bench/images.py bench/recipes.py bench/scenes.py bench/registries.py bench/sources.py)
 SETUP := $(PACKAGES) $(MODELS) $(IMAGES)
+KAFKA := build/kafka.stamp
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header $(if $(UPGRADE),--upgrade)
 
-.PHONY: help setup demo serve test lint clean lock FORCE
+.PHONY: help setup kafka demo serve test lint clean lock FORCE
 
 help:  ## this list
 	@grep -E '^[a-z]+: .*## |^[a-z]+:  ## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
 setup: $(SETUP)  ## everything the other targets need: packages, server, models, images
+
+kafka: $(KAFKA)  ## fetch Apache Kafka, for what is measured through it (needs Java 17 and Maven)
 
 demo: $(SETUP)  ## measure the built-in pipelines on this machine and write a report
 	@$(BIN)/bench demo
@@ -52,7 +56,9 @@ lock: $(PACKAGES)  ## pin the packages after a change of pyproject.toml (UPGRADE
 clean:  ## remove all that setup made; results stay
 	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	@find triton_repo -path '*/1/*' ! -name model.py -type f -delete
+	@grep -l "^# Written by 'bench models'" triton_repo/*/config.pbtxt 2>/dev/null | xargs -r dirname | xargs -r rm -rf || true
+	@find triton_repo -name built.json -printf '%h\n' | xargs -r rm -rf
+	@rm -rf triton_repo/*/configs
 
 $(PACKAGES): scripts/setup pyproject.toml $(LOCKS)
 	@scripts/setup
@@ -70,4 +76,13 @@ $(MODELS): $(MODEL_SOURCES) requirements.lock | $(PACKAGES)
 
 $(IMAGES): $(IMAGE_SOURCES) requirements.lock | $(PACKAGES)
 	@$(BIN)/bench images
+	@touch $@
+
+$(KAFKA): scripts/kafka/pom.xml
+	@command -v mvn >/dev/null || { echo "error: Maven is not installed" >&2; \
+		echo "  hint: apt install openjdk-17-jre-headless maven, then 'make kafka' again" >&2; exit 1; }
+	@rm -rf build/kafka build/kafka.part
+	@mvn --quiet --batch-mode -Dstyle.color=never -f $< dependency:copy-dependencies -DincludeScope=runtime \
+		-DoutputDirectory="$(CURDIR)/build/kafka.part"
+	@mv build/kafka.part build/kafka
 	@touch $@

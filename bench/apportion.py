@@ -17,24 +17,29 @@ from PIL import Image
 
 from bench.images import images_of
 from bench.results import APPORTION, write_atomically
-from pipelines import dali_graph, jpeg
+from pipelines import dali_graph, jpeg, tasks
 from pipelines.errors import ImageError
-from pipelines.preprocess import SIZE
+from pipelines.inputs import ModelInput
 
 BUDGET_S = 3.0
 IMAGES = 4
 LEAST_ROUNDS = 3
 
 
-def measure(images: list[bytes], *, budget_s: float = BUDGET_S) -> dict[str, float]:
+def measure(
+    images: list[bytes], model_input: ModelInput, *, budget_s: float = BUDGET_S
+) -> dict[str, float]:
     """Return the share of each step, in 0..1 and summing to 1, over the images.
 
     A step's time is the median over rounds of what its graph takes more than the one before it.
     What normalize takes does not depend on the image, so it is measured on thumbnails, where it is
     not lost in the noise of decoding.
     """
-    thumbnails = [thumbnail(image) for image in images]
-    graphs = [dali_graph.build(batch_size=1, threads=1, upto=step) for step in dali_graph.STEPS]
+    thumbnails = [thumbnail(image, model_input) for image in images]
+    graphs = [
+        dali_graph.build(model_input, outputs=(step,), batch_size=1, threads=1)
+        for step in dali_graph.STEPS
+    ]
     rounds: list[list[float]] = []
     deadline = time.monotonic() + budget_s
     while time.monotonic() < deadline or len(rounds) < LEAST_ROUNDS:
@@ -56,16 +61,17 @@ def _seconds(graphs: list[dali_graph.Graph], images: list[bytes]) -> list[float]
     return spent
 
 
-def thumbnail(image: bytes) -> bytes:
+def thumbnail(image: bytes, model_input: ModelInput) -> bytes:
     """Return the JPEG at the size of the model's input."""
     small = io.BytesIO()
-    Image.open(io.BytesIO(image)).convert("RGB").resize((SIZE, SIZE)).save(small, "JPEG")
+    size = (model_input.width, model_input.height)
+    Image.open(io.BytesIO(image)).convert("RGB").resize(size).save(small, "JPEG")
     return small.getvalue()
 
 
-def decodable(paths: list[Path]) -> list[bytes]:
+def decodable(paths: list[Path], model_input: ModelInput) -> list[bytes]:
     """Return the first IMAGES of the images that DALI can decode."""
-    graph = dali_graph.build(batch_size=1, threads=1)
+    graph = dali_graph.build(model_input, outputs=("decode",), batch_size=1, threads=1)
     good: list[bytes] = []
     for path in paths:
         data = path.read_bytes()
@@ -80,20 +86,24 @@ def decodable(paths: list[Path]) -> list[bytes]:
     return good
 
 
-def start(folder: Path, *, images: str) -> None:
+def start(folder: Path, *, images: str, pipeline: str) -> None:
     """Measure in a process of its own, which takes DALI's memory and threads with it."""
-    command = [sys.executable, "-m", "bench.apportion", str(folder), "--images", images]
+    command = [sys.executable, "-m", "bench.apportion", str(folder)]
+    command += ["--images", images, "--pipeline", pipeline]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option("--images", required=True)
-def command(folder: Path, images: str) -> None:
+@click.option("--pipeline", required=True)
+def command(folder: Path, images: str, pipeline: str) -> None:
     """Write the shares for one run; none when no image can be decoded."""
-    good = decodable(images_of(images).paths)
+    model_input = tasks.first_task(pipeline).dnn.input
+    good = decodable(images_of(images).paths, model_input)
     if good:
-        write_atomically(folder / APPORTION, msgspec.json.encode(measure(good)) + b"\n")
+        shares = measure(good, model_input)
+        write_atomically(folder / APPORTION, msgspec.json.encode(shares) + b"\n")
 
 
 if __name__ == "__main__":

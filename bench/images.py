@@ -1,7 +1,8 @@
-"""The images a run asks with: a built set of real photographs, or a folder of the user's own.
+"""The images a run asks with: a built set, or a folder of the user's own.
 
 A set is made from a seed: image 7 of a seed shows the same whatever the count, and no two are
-alike. The JPEG bytes also depend on the Pillow that wrote them.
+alike. The JPEG bytes also depend on the Pillow that wrote them and, of text, on the OpenCV that
+drew it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import msgspec
 import PIL
 from PIL import Image
 
-from bench.recipes import RECIPES, Photographs, make_jpeg
+from bench.recipes import RECIPES, Photographs, Truth, make_jpeg
+from bench.scenes import MOST, SCENES
 from bench.sources import DOWNLOADS, MEMBERS, read_members
 from pipelines.errors import SourceError
 
@@ -30,10 +32,15 @@ IMAGES = Path("build/images")
 COUNT = 32
 SEED = 2024
 
+SETS = RECIPES | SCENES
+"""What can be built, by name."""
+
+DEFAULT_SETS = (*RECIPES, "faces-4", "text-4")
+
 # Raise it when the same seed would give other pictures.
 _BUILDER_VERSION = 1
 
-_PHOTOGRAPHS = {name: member.sha256 for name, member in MEMBERS.items() if name != "mobilenet_v2"}
+_KNOWN = f"{', '.join(RECIPES)}, faces-0..{MOST}, text-0..{MOST}"
 
 
 @dataclass(frozen=True)
@@ -51,14 +58,20 @@ class ImageSet:
     median_bytes: int
 
 
-class IndexedFile(msgspec.Struct, frozen=True):
-    """One image of a built set: the JPEG file's sha256 and bytes, and its size in pixels."""
+class IndexedFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One image of a built set: the JPEG file's sha256 and bytes, and its size in pixels.
+
+    `faces` says how many it shows, `words` the lines of text from top to bottom; None, and not in
+    the file, for sets that are not about them.
+    """
 
     name: str
     sha256: str
     width: int
     height: int
     bytes: int
+    faces: int | None = None
+    words: list[str] | None = None
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -80,7 +93,7 @@ def build_images(
     *,
     count: int = COUNT,
     seed: int = SEED,
-    sets: Sequence[str] = tuple(RECIPES),
+    sets: Sequence[str] = DEFAULT_SETS,
     downloads: Path = DOWNLOADS,
 ) -> list[Path]:
     """Build each set as `folder`/SET/000.jpg … with an index.json, and return the sets' folders.
@@ -88,20 +101,29 @@ def build_images(
     A set that is there, whole and of the same count, seed and sources, is left as it is.
     Raises SourceError when a set is not known, or the photographs cannot be fetched.
     """
-    for name in sets:
-        if name not in RECIPES:
-            raise SourceError(
-                f"no image set is called {name!r}", hint=f"the sets are: {', '.join(RECIPES)}"
-            )
-    missing = [name for name in sets if not _is_built(folder / name, count, seed=seed)]
-    if missing:
-        photographs = {
-            name: Image.open(io.BytesIO(data)).convert("RGB")
-            for name, data in read_members(_PHOTOGRAPHS, downloads=downloads).items()
-        }
-        for name in missing:
-            _build_set(folder / name, photographs, count=count, seed=seed)
-    return [folder / name for name in sets]
+    if unknown := [name for name in sets if name not in SETS]:
+        raise SourceError(f"no image set is called {unknown[0]!r}", hint=f"the sets are: {_KNOWN}")
+    names = list(dict.fromkeys(sets))
+    missing = [name for name in names if not _is_built(folder / name, count, seed=seed)]
+    wanted = dict.fromkeys(photograph for name in missing for photograph in SETS[name].photographs)
+    photographs = {
+        name: Image.open(io.BytesIO(data)).convert("RGB")
+        for name, data in read_members(wanted, downloads=downloads).items()
+    }
+    for name in missing:
+        _build_set(folder / name, photographs, count=count, seed=seed)
+    return [folder / name for name in names]
+
+
+def ensure_images(
+    names: Sequence[str], *, folder: Path = IMAGES, downloads: Path = DOWNLOADS
+) -> None:
+    """Build those of the named sets that are not there; a folder of the user's is left alone.
+
+    Raises SourceError as `build_images` does.
+    """
+    missing = [name for name in names if name in SETS and not (folder / name).is_dir()]
+    build_images(folder, sets=missing, downloads=downloads)
 
 
 def images_of(spec: str, *, folder: Path = IMAGES) -> ImageSet:
@@ -109,16 +131,15 @@ def images_of(spec: str, *, folder: Path = IMAGES) -> ImageSet:
 
     Raises SourceError when the set is not built, or when there is no such folder or image in it.
     """
-    known = ", ".join(RECIPES)
-    source = folder / spec if spec in RECIPES else Path(spec)
+    source = folder / spec if spec in SETS else Path(spec)
     if not source.is_dir():
-        if spec in RECIPES:
+        if spec in SETS:
             raise SourceError(
                 f"the image set {spec!r} is not built", hint=f"run 'bench images --sets {spec}'"
             )
         raise SourceError(
             f"{spec!r} is neither an image set nor a folder",
-            hint=f"name a folder of JPEG files, or one of the sets: {known}",
+            hint=f"name a folder of JPEG files, or one of the sets: {_KNOWN}",
         )
     paths = sorted(
         path
@@ -128,7 +149,7 @@ def images_of(spec: str, *, folder: Path = IMAGES) -> ImageSet:
     if not paths:
         raise SourceError(
             f"there is no *.jpg or *.jpeg file in {source}",
-            hint=f"put JPEG files there, or name one of the sets: {known}",
+            hint=f"put JPEG files there, or name one of the sets: {_KNOWN}",
         )
     sizes = [size for path in paths if (size := _read_size(path))] or [(0, 0, 0)]
     width, height, length = (round(statistics.median(each)) for each in zip(*sizes, strict=True))
@@ -152,12 +173,17 @@ def _is_built(folder: Path, count: int, *, seed: int) -> bool:
     try:
         index = msgspec.json.decode((folder / "index.json").read_bytes(), type=Index)
         made = (index.builder, index.seed, index.count, index.photographs)
-        return made == (_BUILDER_VERSION, seed, count, _PHOTOGRAPHS) and all(
+        return made == (_BUILDER_VERSION, seed, count, _sources(folder.name)) and all(
             hashlib.sha256((folder / file.name).read_bytes()).hexdigest() == file.sha256
             for file in index.files
         )
     except (OSError, msgspec.MsgspecError):
         return False
+
+
+def _sources(name: str) -> dict[str, str]:
+    """Return the sha256 of each photograph of the set."""
+    return {photograph: MEMBERS[photograph].sha256 for photograph in SETS[name].photographs}
 
 
 def _build_set(folder: Path, photographs: Photographs, *, count: int, seed: int) -> None:
@@ -169,7 +195,7 @@ def _build_set(folder: Path, photographs: Photographs, *, count: int, seed: int)
         files = _write_images(new, folder.name, photographs, count=count, seed=seed)
         assert len({file.sha256 for file in files}) == count, "two images of the set are alike"
         encoder = f"Pillow {PIL.__version__}"
-        index = Index(_BUILDER_VERSION, seed, count, _PHOTOGRAPHS, encoder, files)
+        index = Index(_BUILDER_VERSION, seed, count, _sources(folder.name), encoder, files)
         text = msgspec.json.format(msgspec.json.encode(index), indent=2)
         (new / "index.json").write_bytes(text + b"\n")
         if folder.exists():
@@ -181,22 +207,25 @@ def _write_images(
     folder: Path, name: str, photographs: Photographs, *, count: int, seed: int
 ) -> list[IndexedFile]:
     """Write the set's images as they are made, showing progress on stderr."""
-    recipe = RECIPES[name]
+    recipe = SETS[name]
+    own = {photograph: photographs[photograph] for photograph in recipe.photographs}
+    kind = name.split("-")[0]  # by which faces-3 and faces-4 have a background in common
     files: list[IndexedFile] = []
 
-    def make(position: int) -> bytes:
-        return make_jpeg(recipe, photographs, seed=f"{seed} {name} {position}")
+    def make(position: int) -> tuple[bytes, Truth]:
+        return make_jpeg(recipe, own, seed=f"{seed} {kind} {position}")
 
     # Threads help, since Pillow resizes and encodes outside the interpreter's lock.
     with ThreadPoolExecutor() as pool:
-        jpegs = pool.map(make, range(count))
+        made = pool.map(make, range(count))
         label = f"making {count} {name} images"
-        with click.progressbar(jpegs, length=count, label=label, file=sys.stderr) as progress:
-            for position, jpeg in enumerate(progress):
+        with click.progressbar(made, length=count, label=label, file=sys.stderr) as progress:
+            for position, (jpeg, truth) in enumerate(progress):
                 path = folder / f"{position:03d}.jpg"
                 path.write_bytes(jpeg)
                 digest = hashlib.sha256(jpeg).hexdigest()
-                files.append(IndexedFile(path.name, digest, recipe.width, recipe.height, len(jpeg)))
+                size = (recipe.width, recipe.height, len(jpeg))
+                files.append(IndexedFile(path.name, digest, *size, truth.faces, truth.words))
     return files
 
 
@@ -205,12 +234,12 @@ def _write_images(
 @click.option("--seed", type=int, default=SEED, show_default=True)
 @click.option(
     "--sets",
-    default=",".join(RECIPES),
+    default=",".join(DEFAULT_SETS),
     show_default=True,
-    help="The sets to build, separated by commas.",
+    help=f"The sets to build, separated by commas, of: {_KNOWN}.",
 )
 def command(count: int, seed: int, sets: str) -> None:
-    """Build the image sets from pinned photographs into build/images."""
+    """Build image sets, from pinned photographs, into build/images."""
     names = [name.strip() for name in sets.split(",")]
     for folder in build_images(IMAGES, count=count, seed=seed, sets=names):
         images = images_of(folder.name)

@@ -1,113 +1,125 @@
-"""Fills the model repository with what is built, not committed: weights, graphs, version folders.
+"""Fills the model repository with what is built, not committed: weights, graphs, configurations.
 
 What is there and correct is left alone; everything else is written beside its place and renamed.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 import os
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from bench.mobilenetv2 import build_onnx
-from bench.pth import read_state_dict
+from bench import centerface, depth, mobilenetv2, ppocr, repository, tflite_onnx
+from bench.registries import sha256_of
 from bench.sources import DOWNLOADS, MEMBERS, read_members
+from pipelines import tasks
+from pipelines.tasks import Dnn, Task
 
 REPOSITORY = Path("triton_repo")
 
 # Raise it when the same source would be built into a different file.
-_BUILDER_VERSION = 1
+_BUILDER_VERSION = 2
+_MODEL = "model.onnx"
 
 
 @dataclass(frozen=True)
-class BuiltModel:
-    """One built file of the repository. `reused` says that it was there already and correct."""
+class BuiltFile:
+    """One built file of a model. `reused` says that it was there already and correct."""
 
-    name: str
+    model: str
     path: Path
     sha256: str
     reused: bool
 
 
-def build_models(repo: Path, *, downloads: Path = DOWNLOADS) -> list[BuiltModel]:
-    """Build what every model in `repo` lacks, and say what is there now.
+@dataclass(frozen=True)
+class _Recipe:
+    """What a DNN is made from, a name in `MEMBERS`, and what makes each file of those bytes."""
 
-    Raises SourceError when weights cannot be fetched into `downloads` or are not the pinned ones.
+    source: str
+    files: dict[str, Callable[[bytes, Dnn], bytes]]
+
+
+_RECIPES = {
+    "centerface": _Recipe("centerface", {_MODEL: centerface.build}),
+    "depth_untrained": _Recipe("mobilenet_v2", {_MODEL: depth.build}),
+    "mobilefacenet": _Recipe("mobilefacenet", {_MODEL: tflite_onnx.build}),
+    "mobilenetv2": _Recipe("mobilenet_v2", {_MODEL: mobilenetv2.build}),
+    "ppocr_det": _Recipe("ppocr_det", {_MODEL: ppocr.build_detector}),
+    "ppocr_rec": _Recipe(
+        "ppocr_rec", {_MODEL: ppocr.build_reader, "charset.txt": ppocr.list_characters}
+    ),
+    "selfie_segmentation": _Recipe("selfie_segmentation", {_MODEL: tflite_onnx.build}),
+}
+"""By the name of the model."""
+
+
+def build_models(repo: Path, *, downloads: Path = DOWNLOADS) -> list[BuiltFile]:
+    """Build what the models of the tasks lack in `repo`, and say what is there now.
+
+    A DNN that we have no recipe for is the user's own, and left alone. Raises SourceError when
+    weights cannot be fetched into `downloads` or are not the pinned ones.
     """
-
-    def write_mobilenetv2(path: Path) -> None:
-        data = read_members(["mobilenet_v2"], downloads=downloads)["mobilenet_v2"]
-        path.write_bytes(build_onnx(read_state_dict(data)))
-
+    repository.write(repo)
+    dnns = [task.dnn for task in tasks.tasks()] + [chain.second for chain in tasks.chains()]
+    recipes = {dnn: _RECIPES[dnn.model] for dnn in dnns if dnn.model in _RECIPES}
     built = [
-        _build(
-            repo / "mobilenetv2" / "1" / "model.onnx",
-            source=MEMBERS["mobilenet_v2"].sha256,
-            write=write_mobilenetv2,
-        )
+        file
+        for dnn, recipe in recipes.items()
+        for file in _build(repo / dnn.model / "1", dnn, recipe=recipe, downloads=downloads)
     ]
-    for config in sorted(repo.glob("*/config.pbtxt")):
-        if _setting(config, "platform") == "ensemble":
-            # Triton asks for a version folder even where there is nothing to put into it.
-            (config.parent / "1").mkdir(exist_ok=True)
-        elif _setting(config, "backend") == "dali":
-            built.append(_build_dali(config.parent / "1" / "model.dali"))
-    return built
+    return built + [_build_dali(repo, task) for task in tasks.tasks()]
 
 
-def _build_dali(path: Path) -> BuiltModel:
+def _build(folder: Path, dnn: Dnn, *, recipe: _Recipe, downloads: Path) -> list[BuiltFile]:
+    """Make the DNN's files unless the folder's record says that they are as they would be made."""
+    paths, record = [folder / name for name in recipe.files], folder / "built.json"
+    there = all(path.exists() for path in [*paths, record])
+    reused = there and record.read_bytes() == _record(recipe, paths)
+    if not reused:
+        folder.mkdir(parents=True, exist_ok=True)
+        data = read_members([recipe.source], downloads=downloads)[recipe.source]
+        for path, make in zip(paths, recipe.files.values(), strict=True):
+            with _replacing(path) as temporary:
+                temporary.write_bytes(make(data, dnn))
+        record.write_bytes(_record(recipe, paths))
+    return [BuiltFile(dnn.model, path, sha256_of(path), reused) for path in paths]
+
+
+def _build_dali(repo: Path, task: Task) -> BuiltFile:
     # Imported here because only these models need DALI. Serializing takes milliseconds and gives
     # the same bytes each time, so it is done anew rather than guessed from versions.
     from pipelines import dali_graph
 
-    path.parent.mkdir(exist_ok=True)
-    before = _sha256(path) if path.exists() else None
-    digest = _replace(path, dali_graph.serialize)
-    return BuiltModel(path.parent.parent.name, path, digest, reused=digest == before)
+    name = repository.preprocessing(task, "dali")
+    path = repo / name / "1" / "model.dali"
+    before = sha256_of(path) if path.exists() else None
+    with _replacing(path) as temporary:
+        dali_graph.serialize(temporary, task.dnn.input)
+    digest = sha256_of(path)
+    return BuiltFile(name, path, digest, reused=digest == before)
 
 
-def _build(path: Path, *, source: str, write: Callable[[Path], None]) -> BuiltModel:
-    """Have `write` make `path` unless its record says that it was made from `source` as now."""
-    name, record = path.parent.parent.name, path.with_name("built.json")
-    if path.exists() and record.exists():
-        digest = _sha256(path)
-        if record.read_bytes() == _record(source, digest):
-            return BuiltModel(name, path, digest, reused=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    digest = _replace(path, write)
-    record.write_bytes(_record(source, digest))
-    return BuiltModel(name, path, digest, reused=False)
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> str:
-    """Put what `write` writes in the place of `path`, all or nothing; return its sha256."""
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which then takes the place of `path`: all or nothing."""
     temporary = path.with_name(f"{path.name}.part")
-    write(temporary)
-    digest = _sha256(temporary)
+    yield temporary
     os.replace(temporary, path)
-    return digest
 
 
-def _record(source: str, digest: str) -> bytes:
-    content = {"builder": _BUILDER_VERSION, "source_sha256": source, "sha256": digest}
+def _record(recipe: _Recipe, paths: list[Path]) -> bytes:
+    content = {
+        "builder": _BUILDER_VERSION,
+        "source_sha256": MEMBERS[recipe.source].sha256,
+        "sha256": {path.name: sha256_of(path) for path in paths},
+    }
     return json.dumps(content, indent=2).encode() + b"\n"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _setting(config: Path, key: str) -> str | None:
-    """Return a top-level string of a config.pbtxt, or None when it is not set."""
-    found = re.search(rf'^{key}\s*:\s*"([^"]*)"', config.read_text(), re.MULTILINE)
-    return found[1] if found else None
 
 
 @click.command("models")
@@ -120,6 +132,6 @@ def _setting(config: Path, key: str) -> str | None:
 )
 def command(repo: Path) -> None:
     """Build the models of the repository from pinned weights."""
-    for model in build_models(repo):
-        state = "kept " if model.reused else "built"
-        click.echo(f"{state} {model.path} sha256 {model.sha256}")
+    for file in build_models(repo):
+        state = "kept " if file.reused else "built"
+        click.echo(f"{state} {file.path} sha256 {file.sha256}")

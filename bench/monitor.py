@@ -30,10 +30,12 @@ INTERVAL_S = 1.0
 class Monitor:
     """The generator's handle on its monitor."""
 
-    def __init__(self, folder: Path, *, server: str | None) -> None:
+    def __init__(self, folder: Path, *, server: str | None, broker: str | None) -> None:
         command = [sys.executable, "-m", "bench.monitor", str(folder)]
+        command += [] if server is None else ["--server", server]
+        command += [] if broker is None else ["--broker", broker]
         self._process = subprocess.Popen(
-            command if server is None else [*command, "--server", server],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -61,6 +63,15 @@ def server_processes(url: str) -> list[psutil.Process]:
                 server = psutil.Process(connection.pid)
                 return [server, *server.children(recursive=True)]
     return []
+
+
+def worker_processes(broker: str) -> list[psutil.Process]:
+    """Return the workers on this host that use the broker at host:port."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "pipelines.worker" in (command := process.info["cmdline"] or []) and broker in command
+    ]
 
 
 def generator_processes(folder: Path, parent: int) -> list[psutil.Process]:
@@ -127,17 +138,21 @@ class _Trace:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option("--server", help="Triton's HTTP address, host:port.")
-def command(folder: Path, server: str | None) -> None:
+@click.option("--broker", help="The message broker's address, host:port.")
+def command(folder: Path, server: str | None, broker: str | None) -> None:
     """Watch one run until standard input closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = psutil.Process().ppid()
     trace = _Trace(folder, server=server)
     print("watching", flush=True)
     served = server_processes(server) if server else []
+    brokering = server_processes(broker) if broker else []
     with (folder / SAMPLES).open("ab") as file:
         while True:
             sample(generator_processes(folder, parent), role="generator", into=file)
             sample(served, role="server", into=file)
+            sample(brokering, role="broker", into=file)
+            sample(worker_processes(broker) if broker else [], role="worker", into=file)
             if select.select([sys.stdin], [], [], INTERVAL_S)[0]:
                 break
             trace.fetch()

@@ -11,10 +11,12 @@ from locust.env import Environment
 
 from bench.durations import seconds
 from bench.results import RESULTS, Settings
-from pipelines.classification import PIPELINES, PLACES
-from pipelines.engine import TRANSPORTS
-from pipelines.errors import VisiontaxError
+from bench.stack import workers_of
+from pipelines import tasks
+from pipelines.engine import TRANSPORTS, endpoint
+from pipelines.messages import FORMS
 from pipelines.preprocess import WAYS
+from pipelines.topologies import DEFAULT_TOPOLOGY, PLACES, TOPOLOGIES, Setup
 
 DEFAULT_SERVER = "127.0.0.1:8000"
 
@@ -35,6 +37,12 @@ class Options(msgspec.Struct):
     seed: int
     grpc_port: int
     start_server: bool
+    topology: str | None
+    broker_url: str | None
+    crops: str
+    claims_url: str | None
+    workers: str
+    batch: int
     run_folder: str
     no_record: bool
     host: str | None = None
@@ -51,10 +59,25 @@ class Options(msgspec.Struct):
     @property
     def engine_url(self) -> str:
         """The address that the transport itself talks to."""
-        if self.transport != "grpc":
-            return self.server or ""
-        host, _, port = (self.server or "").rpartition(":")
-        return f"{host}:{self.grpc_port or int(port) + 1}"
+        return endpoint(self.transport, self.server or "", grpc_port=self.grpc_port)
+
+    @property
+    def setup(self) -> Setup:
+        """What the pipeline is made of."""
+        return Setup(
+            pipeline=self.pipeline,
+            way=self.preprocess,
+            place=self.place,
+            transport=self.transport,
+            url=self.engine_url,
+            topology=self.chosen_topology,
+            broker_url=self.broker_url,
+        )
+
+    @property
+    def chosen_topology(self) -> str | None:
+        """The topology; a chain has one also when none was asked for."""
+        return self.topology or (DEFAULT_TOPOLOGY if tasks.is_chain(self.pipeline) else None)
 
     def settings(self, *, users: int) -> Settings:
         """Return what goes into the manifest."""
@@ -68,27 +91,37 @@ class Options(msgspec.Struct):
             warmup_s=seconds(self.warmup),
             server=self.server,
             seed=self.seed,
+            topology=self.chosen_topology,
+            broker=self.broker_url,
+            crops=self.crops,
+            claims=self.claims_url,
+            workers=workers_of(self.workers),
+            batch=self.batch,
         )
 
     def check(self) -> None:
         """Raise VisiontaxError when a value makes no sense."""
         seconds(self.warmup)
-        if self.transport == "grpc" and not (self.server or "").rpartition(":")[2].isdigit():
-            raise VisiontaxError(
-                f"the server's address has no port: {self.server}", hint="write it as host:port"
-            )
+        workers_of(self.workers)
+        self.setup.check()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add our options to Locust's, under the names of `bench run`."""
     add = parser.add_argument  # a group's options would be missing from Locust's web page
-    add("--pipeline", default="classification", choices=sorted(PIPELINES))
+    add("--pipeline", default="classification", choices=tasks.PIPELINES)
     add("--images", default="medium", help="small, medium, large or a folder")
     add("--preprocess", default="opencv", choices=sorted(WAYS))
     add("--place", default="server", choices=PLACES)
     add("--transport", default="http", choices=sorted(TRANSPORTS))
     add("--warmup", default="2s", help="how long not to measure at first")
     add("--results", default=str(RESULTS), help="where the run's folder goes")
+    add("--topology", choices=TOPOLOGIES, help="of a chain; default: direct")
+    add("--broker-url", help="host:port of the topology's broker")
+    add("--crops", default="raw", choices=FORMS, help="how the workers send crops: recorded only")
+    add("--claims-url", help="host:port of the Redis of crops by reference: recorded only")
+    add("--workers", default="1,1", help="how many of each stage there are: recorded only")
+    add("--batch", type=int, default=8, help="most crops a second stage takes: recorded only")
     add("--seed", type=int, default=1, help="of the order of the images")
     add("--grpc-port", type=int, default=0, help="default: HTTP's plus one")
     add("--start-server", action="store_true", help="start the embedded Triton for this run")

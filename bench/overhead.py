@@ -18,9 +18,10 @@ import click
 import psutil
 
 from bench import results, servertrace
+from bench.plan import Plan
 from bench.progress import Progress
 from bench.rounds import Rounds, abba, options, show
-from bench.run import Plan, serving
+from bench.stack import equipped
 from pipelines.errors import VisiontaxError
 
 KINDS = ("recorded", "unrecorded")
@@ -83,8 +84,7 @@ def command(images: str, users: int, rounds: int, duration: float, folder: Path)
     """Measure what tracing and recording cost: throughput with them and without, in turn."""
     whole_s = 2 * rounds * (duration + SETTLE_S)
     taken: dict[str, list[float]] = {name: [] for name in KINDS}
-    with serving(None) as address:
-        settings = results.Settings(images=images, users=users, server=address)
+    with equipped([results.Settings(images=images, users=users)]) as (settings,):
         plan = Plan(settings, duration_s=whole_s + 60, results=folder)
         progress = Progress(whole_s)
         load = Load(plan, results.make_folder(folder, settings))

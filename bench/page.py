@@ -16,19 +16,11 @@ from pipelines.spans import OTHER, STAGES
 
 def render_html(summaries: list[Summary]) -> str:
     """The page; every value in it is escaped, and control characters are spelt out."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bench"),
-        autoescape=True,
-        finalize=lambda value: phrases.clean(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     labels = _labels(summaries)
     stages = charts.stages_of(summaries)
     meanings = {stage.name: stage.meaning for stage in STAGES.values()}
     meanings[OTHER] = "no span covers it: what is left"
-    return environment.get_template("page.html").render(
+    return template("page.html").render(
         phrases=phrases,
         headline=headline(summaries),
         quickest=_quickest(summaries, labels),
@@ -42,6 +34,19 @@ def render_html(summaries: list[Summary]) -> str:
         share=charts.share_chart(summaries, labels),
         legend=[(name, charts.css(name), meanings.get(name, "")) for name in stages],
     )
+
+
+def template(name: str) -> jinja2.Template:
+    """Return one of `templates/`: it escapes every value and spells out control characters."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bench"),
+        autoescape=True,
+        finalize=lambda value: phrases.clean(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(name)
 
 
 def headline(summaries: Sequence[Summary]) -> str:
@@ -73,11 +78,14 @@ def _quickest(summaries: Sequence[Summary], labels: Sequence[str]) -> list[tuple
 
 
 def _settings(summary: Summary) -> dict[str, str]:
+    """The settings by name; empty is what does not apply."""
     return {
         "pipeline": summary.pipeline,
         "preprocess": summary.preprocess,
         "place": summary.place,
         "transport": summary.transport,
+        "topology": summary.topology or "",
+        "crops": summary.crops or "",
         "users": phrases.count(summary.users, "user"),
         "duration": phrases.duration(summary.duration_s),
     }
@@ -92,7 +100,7 @@ def _differing(summaries: Sequence[Summary]) -> list[str]:
 def _labels(summaries: Sequence[Summary]) -> list[str]:
     """A name for each run: the settings that differ, and the run's own name where they do not."""
     names = [name for name in _differing(summaries) if name != "duration"]
-    labels = [" · ".join(_settings(summary)[name] for name in names) for summary in summaries]
+    labels = [" · ".join(filter(None, map(_settings(summary).get, names))) for summary in summaries]
     keys = [(summary.images, label) for summary, label in zip(summaries, labels, strict=True)]
     return [
         key[1] if key[1] and keys.count(key) == 1 else " · ".join(filter(None, [key[1], s.run]))
@@ -108,7 +116,7 @@ def _shared(summaries: Sequence[Summary]) -> list[str]:
     phrased = [
         value if name in ("users", "duration") else f"{name} {value}"
         for name, value in _settings(summaries[0]).items()
-        if name not in differing
+        if value and name not in differing
     ]
     machines = {summary.machine for summary in summaries}
     together = len(machines) == 1
@@ -126,6 +134,8 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         "throughput": f"{phrases.number(summary.throughput_per_s)} requests/s",
         "generator CPU": phrases.of_a_core(summary.generator_cpu_share),
         "server CPU": phrases.of_a_core(summary.server_cpu_share),
+        "workers' CPU": phrases.of_a_core(summary.worker_cpu_share) if summary.workers else "",
+        "broker CPU": phrases.of_a_core(summary.broker_cpu_share) if summary.workers else "",
         "machine": summary.machine,
     }
     if latency := summary.latency_ms:
@@ -133,4 +143,4 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         facts["latency (ms)"] = "p50 {} · p90 {} · p95 {} · p99 {} · max {}".format(
             *map(phrases.number, quantiles)
         )
-    return list(facts.items())
+    return [(name, value) for name, value in facts.items() if value]

@@ -14,15 +14,15 @@ from bench.stats import StageTime, Summary
 
 ABSENT = "-"
 COMPARE_HEADS = (
-    *("images", "preprocess", "place", "transport", "users", "req/s"),
+    *("images", "preprocess", "place", "via", "users", "req/s"),
     *("mean", "p50", "p99", "not inf.", "gen. CPU", "valid"),
 )
 STAGE_HEADS = ("stage", "mean", "p50", "p95", "p99", "share", "work")
 TAIL_HEADS = (*STAGE_HEADS, "vs all")
 APPORTIONED = "* measured by truncated graphs, not timed by itself"
 WORK = (
-    "work: mean of summed span durations, so overlapping spans count twice; under batching a "
-    "stage's latency is not its cost"
+    "work: mean of summed span durations, also of what the request did not wait for, each divided "
+    "by the images or crops that shared it"
 )
 EMPTY = "No request succeeded: there is no time to account for."
 
@@ -98,6 +98,8 @@ def settings(summary: Summary) -> list[str]:
         f"preprocess {clean(summary.preprocess)}",
         f"place {clean(summary.place)}",
         f"transport {clean(summary.transport)}",
+        *([f"topology {clean(summary.topology)}"] if summary.topology else []),
+        *([f"crops {clean(summary.crops)}"] if summary.crops else []),
         count(summary.users, "user"),
         duration(summary.duration_s),
     ]
@@ -111,6 +113,8 @@ def outcome(summary: Summary) -> list[str]:
         f"{number(summary.throughput_per_s)} requests/s",
         f"generator CPU {of_a_core(summary.generator_cpu_share)}",
         f"server CPU {of_a_core(summary.server_cpu_share)}",
+        *([f"workers' CPU {of_a_core(summary.worker_cpu_share)}"] if summary.workers else []),
+        *([f"broker CPU {of_a_core(summary.broker_cpu_share)}"] if summary.workers else []),
     ]
 
 
@@ -122,6 +126,14 @@ def verdict(summary: Summary) -> str:
     return f"VALID, with {count(warnings, 'warning')}" if warnings else "VALID"
 
 
+def via(summary: Summary) -> str:
+    """How a request travelled: a chain's topology, and the transport where that is not HTTP."""
+    if summary.topology is None:
+        return summary.transport
+    plain = summary.transport == "http"
+    return summary.topology if plain else f"{summary.topology} {summary.transport}"
+
+
 def compare_row(summary: Summary) -> list[str]:
     """One run as a row under COMPARE_HEADS; latencies in milliseconds."""
     latency = summary.latency_ms
@@ -129,7 +141,7 @@ def compare_row(summary: Summary) -> list[str]:
         clean(summary.images),
         clean(summary.preprocess),
         clean(summary.place),
-        clean(summary.transport),
+        clean(via(summary)),
         f"{summary.users}",
         number(summary.throughput_per_s),
         number(latency.mean if latency else None),

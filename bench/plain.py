@@ -15,8 +15,9 @@ import click
 import msgspec
 
 from bench import results
+from bench.plan import Plan
 from bench.rounds import interleave, options, show
-from bench.run import Plan, serving
+from bench.stack import equipped
 from pipelines import server as embedded
 from pipelines.errors import ServerError
 
@@ -49,8 +50,8 @@ def plain_server() -> Iterator[str]:
 @options(rounds=6, duration="10s")
 def command(images: str, users: int, rounds: int, duration: float, folder: Path) -> None:
     """Compare the OpenCV ensemble with a plain FastAPI + onnxruntime + OpenCV server, in turn."""
-    with serving(None) as triton, plain_server() as plain:
-        settings = results.Settings(images=images, users=users, server=triton)
+    chosen = results.Settings(images=images, users=users)
+    with equipped([chosen]) as (settings,), plain_server() as plain:
         a = Plan(settings, duration_s=duration, results=folder, recorded=False)
         b = replace(a, settings=msgspec.structs.replace(settings, transport="plain", server=plain))
         measured = interleave(a, b, rounds=rounds)

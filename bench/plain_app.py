@@ -6,16 +6,18 @@ import onnxruntime
 from fastapi import FastAPI, Request, Response
 
 from pipelines.errors import ImageError
-from pipelines.preprocess import OpenCV
+from pipelines.preprocess import preprocessor
 from pipelines.server import REPOSITORY
+from pipelines.tasks import task
 
 app = FastAPI()
+_dnn = task("classification").dnn
 _options = onnxruntime.SessionOptions()
 _options.intra_op_num_threads = 1
 _session = onnxruntime.InferenceSession(
-    REPOSITORY / "mobilenetv2" / "1" / "model.onnx", _options, providers=["CPUExecutionProvider"]
+    REPOSITORY / _dnn.model / "1" / "model.onnx", _options, providers=["CPUExecutionProvider"]
 )
-_preprocess = OpenCV()
+_preprocess = preprocessor("opencv", _dnn.input)
 
 
 @app.get("/v2/health/ready")
@@ -28,8 +30,8 @@ async def ready() -> Response:
 async def classify(request: Request) -> Response:
     """Answer a JPEG with its 1000 FP32 logits."""
     try:
-        tensor, _ = _preprocess(await request.body())
+        made = _preprocess(await request.body())
     except ImageError as error:
         return Response(str(error), status_code=422)
-    (logits,) = _session.run(["logits"], {"input": tensor[None]})
+    (logits,) = _session.run(["logits"], {"input": made.tensor[None]})
     return Response(logits.tobytes(), media_type="application/octet-stream")

@@ -14,7 +14,7 @@ import gevent
 import msgspec
 
 from pipelines.outcome import Outcome
-from pipelines.spans import Request, Span
+from pipelines.spans import Request, Span, Trail
 
 INTERVAL_S = 0.25
 
@@ -72,6 +72,7 @@ class Recorder:
         outcome: Outcome | None,
     ) -> Request:
         spans = [Span("schedule", due_ns, start_ns, "generator")]
+        trail = outcome.trail() if outcome else Trail()
         return Request(
             id=request_id,
             pipeline=self._pipeline,
@@ -79,11 +80,10 @@ class Recorder:
             start_ns=start_ns,
             end_ns=end_ns,
             error=error,
-            sent_ns=outcome.sent_ns if outcome else None,
-            received_ns=outcome.received_ns if outcome else None,
             bytes_in=outcome.bytes_in if outcome else 0,
             bytes_out=outcome.bytes_out if outcome else 0,
-            spans=spans + (outcome.all_spans() if outcome else []),
+            spans=spans + trail.spans,
+            calls=trail.calls,
         )
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ def exit_code(summaries: Sequence[Summary]) -> int:
 
 def _measured(folder: Path, manifest: results.Manifest) -> Iterator[Request]:
     start, end = manifest.window_start_ns, manifest.window_end_ns
-    for request in results.read_requests(folder):
+    for request in results.read_requests(folder, schema=manifest.schema):
         if request.due_ns >= start and (end is None or request.due_ns < end):
             yield request
 

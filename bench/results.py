@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from pipelines.errors import ResultsError
-from pipelines.spans import STAGES, Request
+from pipelines.spans import STAGES, Call, Request, Span
 
-SCHEMA = 1
+SCHEMA = 2
 RESULTS = Path("results")
 MANIFEST = "manifest.json"
 SAMPLES = "samples.jsonl"
@@ -31,7 +31,12 @@ APPORTION = "apportion.json"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for. `server` is host:port of HTTP; for the fake engine, its service time."""
+    """What was asked for. `server` is host:port of HTTP; for the fake engine, its service time.
+
+    Only chains have a `topology`; only topologies with a broker have a `broker` (host:port) and
+    workers: `workers` of the first and of the second stage, which takes up to `batch` crops at a
+    time that travel in the form `crops`, by reference under the Redis at `claims`.
+    """
 
     pipeline: str = "classification"
     images: str = "medium"
@@ -42,11 +47,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     warmup_s: float = 2.0
     server: str | None = None
     seed: int = 1
+    topology: str | None = None
+    broker: str | None = None
+    crops: str = "raw"
+    claims: str | None = None
+    workers: tuple[int, int] = (1, 1)
+    batch: int = 8
 
     @property
     def traced(self) -> bool:
         """Whether there is a Triton whose trace can be had."""
         return self.transport not in ("fake", "plain")
+
+    @property
+    def brokered(self) -> bool:
+        """Whether a broker and workers take part."""
+        return self.topology not in (None, "fused", "direct")
 
 
 class Manifest(msgspec.Struct, kw_only=True):
@@ -76,7 +92,10 @@ class Manifest(msgspec.Struct, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One process at one moment: `role` is generator or server, `cpu_s` its CPU time so far."""
+    """One process at one moment: `cpu_s` is its CPU time so far.
+
+    Its `role` is generator, server, worker or broker.
+    """
 
     time_ns: int
     role: str
@@ -139,13 +158,48 @@ def lines_of(path: Path) -> Iterator[bytes]:
                 yield line
 
 
-def read_requests(folder: Path) -> Iterator[Request]:
-    """Yield every recorded request. Raises ResultsError naming a damaged line."""
-    decoder = msgspec.json.Decoder(Request)
+class RequestV1(msgspec.Struct, gc=False):
+    """A request as schema 1 had it: with one exchange at most, under the request's own id."""
+
+    id: str
+    pipeline: str
+    due_ns: int
+    start_ns: int
+    end_ns: int
+    error: str | None
+    sent_ns: int | None
+    received_ns: int | None
+    bytes_in: int
+    bytes_out: int
+    spans: list[Span]
+
+    def now(self) -> Request:
+        """Return it as it would be recorded today."""
+        exchanged = self.sent_ns is not None and self.received_ns is not None
+        return Request(
+            id=self.id,
+            pipeline=self.pipeline,
+            due_ns=self.due_ns,
+            start_ns=self.start_ns,
+            end_ns=self.end_ns,
+            error=self.error,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            spans=self.spans,
+            calls=[Call(self.id, self.sent_ns or 0, self.received_ns or 0)] if exchanged else [],
+        )
+
+
+def read_requests(folder: Path, *, schema: int = SCHEMA) -> Iterator[Request]:
+    """Yield every request, recorded in that schema. Raises ResultsError naming a damaged line."""
+    decode: Callable[[bytes], Request] = msgspec.json.Decoder(Request).decode
+    if schema == 1:
+        old = msgspec.json.Decoder(RequestV1)
+        decode = lambda line: old.decode(line).now()  # noqa: E731
     for path in sorted(folder.glob("requests-*.jsonl")):
         for number, line in enumerate(lines_of(path), start=1):
             try:
-                yield decoder.decode(line)
+                yield decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise ResultsError(f"{path}, line {number} is damaged: {error}") from error
 
@@ -185,9 +239,10 @@ def make_folder(results: Path, settings: Settings) -> Path:
         settings.preprocess,
         settings.place,
         settings.transport,
+        settings.topology,
         f"{settings.users}u",
     )
-    name = "-".join(parts)
+    name = "-".join(part for part in parts if part)
     for number in range(1000):
         folder = results / (f"{name}-{number}" if number else name)
         try:

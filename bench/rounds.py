@@ -10,9 +10,10 @@ from typing import TypeVar
 import click
 
 from bench import results
+from bench.choices import results_option
 from bench.durations import Duration
+from bench.plan import OVERHEAD_S, Plan, execute
 from bench.progress import Progress
-from bench.run import OVERHEAD_S, Plan, execute, results_option
 from pipelines.errors import VisiontaxError
 
 T = TypeVar("T")

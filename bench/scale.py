@@ -16,10 +16,10 @@ import msgspec
 
 from bench import results
 from bench.servertrace import EVENTS, KEYS
-from pipelines.outcome import MARKS, spans_of_marks
-from pipelines.spans import Request, Span
+from pipelines.spans import Call, Request, Span
 
-PREPROCESS, MODEL, ENSEMBLE = "preprocess_opencv", "mobilenetv2", "classification_opencv"
+PREPROCESS = "preprocess_classification_opencv"
+MODEL, ENSEMBLE = "mobilenetv2", "classification_opencv"
 
 
 def write_run(folder: Path, *, requests: int, seed: int = 1) -> None:
@@ -64,7 +64,11 @@ def _request(number: int, times: list[int]) -> Request:
         Span("parse", times[29], times[30], "client"),
         Span("postprocess", times[30], times[31], "client"),
     ]
-    marks = times[9 : 9 + MARKS]
+    steps = ("queue", "input", "decode", "resize", "normalize", "queue")
+    server = [
+        Span(stage, start, end, PREPROCESS)
+        for stage, start, end in zip(steps, times[9:15], times[10:16], strict=True)
+    ]
     return Request(
         id=f"made-up-{number}",
         pipeline="classification",
@@ -72,11 +76,10 @@ def _request(number: int, times: list[int]) -> Request:
         start_ns=times[1],
         end_ns=times[31],
         error=None,
-        sent_ns=times[2],
-        received_ns=times[29],
         bytes_in=100_000,
         bytes_out=4_000,
-        spans=client + spans_of_marks(PREPROCESS, marks),
+        spans=client + server,
+        calls=[Call(f"made-up-{number}", times[2], times[29])],
     )
 
 

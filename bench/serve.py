@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from pipelines import server
+from bench.stack import SERVICES, brokers
+from pipelines import server, tasks, topologies
 from pipelines.errors import ServerError
+from pipelines.preprocess import WAYS
+
+DEFAULT = ("classification",)
 
 
 @click.command()
+@click.argument("pipelines", nargs=-1, type=click.Choice(tasks.PIPELINES), metavar="[PIPELINE]...")
+@click.option(
+    "--with",
+    "services",
+    multiple=True,
+    type=click.Choice(list(SERVICES)),
+    help="A message broker to start beside Triton; may be given several times.",
+)
 @click.option(
     "--port",
     type=click.IntRange(1, 65533),
@@ -27,12 +40,18 @@ from pipelines.errors import ServerError
 @click.option("--preprocess-instances", type=click.IntRange(1), help="[one per core]")
 @click.option("--inference-instances", type=click.IntRange(1), help="[one per core]")
 def command(
+    pipelines: tuple[str, ...],
+    services: tuple[str, ...],
     port: int | None,
     repository: Path,
     preprocess_instances: int | None,
     inference_instances: int | None,
 ) -> None:
-    """Start the embedded Triton, print its addresses, and stop it on Ctrl-C."""
+    """Start the embedded Triton, print its addresses, and stop it on Ctrl-C.
+
+    It serves the models of every PIPELINE (by default classification, of another --repository all)
+    from the start, and any other once a run asks for it.
+    """
     default = server.default_sizes()
     sizes = server.Sizes(
         preprocess=preprocess_instances or default.preprocess,
@@ -41,11 +60,20 @@ def command(
     signal.signal(signal.SIGTERM, _interrupt)
     folder = server.BUILD / "serve" / str(os.getpid())
     click.echo("starting Triton ...", err=True)
-    with server.start(folder, repository=repository, port=port, sizes=sizes) as running:
+    ours = pipelines or repository == server.REPOSITORY
+    models = models_of(pipelines or DEFAULT) if ours else ["*"]
+    with (
+        server.start(
+            folder, repository=repository, port=port, sizes=sizes, models=models
+        ) as running,
+        brokers(services) as urls,
+    ):
         running.wait_ready()
         click.echo(f"http     http://{running.url}")
         click.echo(f"grpc     {server.HOST}:{running.port + 1}")
         click.echo(f"metrics  http://{server.HOST}:{running.port + 2}/metrics")
+        for name, url in urls.items():
+            click.echo(f"{name:7}  {url}")
         click.echo(f"log      {folder / 'triton.log'}")
         click.echo("ready; stop with Ctrl-C", err=True)
         try:
@@ -54,6 +82,19 @@ def command(
             click.echo("stopping ...", err=True)
             return
     raise ServerError(f"Triton ended by itself with code {code}", hint=f"see {folder}/triton.log")
+
+
+def models_of(pipelines: Sequence[str]) -> list[str]:
+    """Return every model that runs of the pipelines on the server may ask for."""
+    setups = [
+        topologies.Setup(
+            pipeline=name, way=way, place="server", transport="http", url="", topology=topology
+        )
+        for name in pipelines
+        for way in WAYS
+        for topology in (("fused", "direct") if tasks.is_chain(name) else (None,))
+    ]
+    return sorted({model for setup in setups for model in topologies.models(setup)})
 
 
 def _interrupt(*_: object) -> None:

@@ -6,14 +6,14 @@ import hashlib
 import logging
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench import apportion, machine
 from bench.images import ImageSet
 from bench.monitor import Monitor
 from bench.results import SCHEMA, Manifest, Settings, make_folder, write_manifest
-from pipelines.classification import MODEL
+from pipelines import topologies
 from pipelines.server import REPOSITORY, ROOT
 
 _log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class Session:
     ) -> None:
         """Make the folder and start the monitor. Raises ResultsError when that cannot be."""
         self.folder = folder or make_folder(results, settings)
+        stages = topologies.stages(settings.pipeline, way=settings.preprocess)
         self._manifest = Manifest(
             schema=SCHEMA,
             run=self.folder.name,
@@ -47,10 +48,10 @@ class Session:
                 "height": images.median_height,
                 "bytes": images.median_bytes,
             },
-            stages={f"preprocess_{settings.preprocess}": "preprocess", MODEL: "inference"},
+            stages=stages,
             machine=machine.machine(),
             versions=machine.versions(),
-            sha256=_checksums(),
+            sha256=_checksums(stages),
             revision=_revision(),
             clock=_clock(),
             window_start_ns=time.monotonic_ns(),
@@ -58,14 +59,16 @@ class Session:
         )
         write_manifest(self.folder, self._manifest)
         if recorded and settings.preprocess == "dali":
-            self._apportion(settings.images)
+            self._apportion(settings)
         server = settings.server if settings.traced else None
-        self._monitor = Monitor(self.folder, server=server) if recorded else None
+        self._monitor = (
+            Monitor(self.folder, server=server, broker=settings.broker) if recorded else None
+        )
 
-    def _apportion(self, images: str) -> None:
+    def _apportion(self, settings: Settings) -> None:
         """Measure DALI's steps; a run whose images defeat that still has the whole box's time."""
         try:
-            apportion.start(self.folder, images=images)
+            apportion.start(self.folder, images=settings.images, pipeline=settings.pipeline)
         except (OSError, subprocess.CalledProcessError) as error:
             _log.warning("DALI's decode, resize and normalize stay one stage: %s", error)
 
@@ -95,11 +98,12 @@ class Session:
         write_manifest(self.folder, self._manifest)
 
 
-def _checksums() -> dict[str, str]:
-    """The sha256 of the model files, by path inside the repository."""
+def _checksums(models: Iterable[str]) -> dict[str, str]:
+    """The sha256 of the models' files, by path inside the repository."""
     return {
         str(path.relative_to(REPOSITORY)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(REPOSITORY.glob("*/1/model.*"))
+        for model in models
+        for path in sorted(REPOSITORY.glob(f"{model}/1/model.*"))
     }
 
 

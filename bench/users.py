@@ -28,10 +28,8 @@ from bench.images import ImageSet, images_of
 from bench.options import Options, add_options, options_of, tell
 from bench.record import Recorder
 from bench.session import Session
-from pipelines import memory
+from pipelines import memory, topologies
 from pipelines import server as embedded
-from pipelines.classification import PIPELINES
-from pipelines.engine import engine
 from pipelines.errors import ServerError, VisiontaxError
 
 STOP_TIMEOUT_S = 30.0
@@ -100,6 +98,8 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
                 f"Triton is not ready at {options.server}",
                 hint="is 'bench serve' running? or let --start-server start one",
             )
+        if options.transport not in ("fake", "plain"):
+            embedded.load(options.server or "", topologies.models(options.setup))
         if options.headless:  # the run time counts from now on: be ready when it starts
             _load(images, spec=options.images)
             _run.session = _open_session(options, images, users=options.num_users or 1)
@@ -216,18 +216,14 @@ class VisionUser(User):
         """Connect."""
         options = options_of(self.environment)
         self._name = f"{options.preprocess}@{options.place}"
-        self._transport = options.transport
+        self._transport = options.chosen_topology or options.transport
         self._prefix = uuid.uuid4().hex[:12]
         self._number = itertools.count()
         order = list(_images[options.images])
         worker = getattr(self.environment.runner, "worker_index", 0)
         random.Random(f"{options.seed}/{worker}/{next(self._numbers)}").shuffle(order)
         self._order = itertools.cycle(order)
-        self._pipeline = PIPELINES[options.pipeline](
-            engine(options.transport, options.engine_url),
-            way=options.preprocess,
-            place=options.place,
-        )
+        self._pipeline = topologies.pipeline(options.setup)
         self._due_ns = time.monotonic_ns()
 
     def on_stop(self) -> None:

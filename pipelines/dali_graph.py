@@ -13,50 +13,72 @@ from nvidia.dali.backend import TensorListCPU
 from nvidia.dali.pipeline import Pipeline
 
 from pipelines.errors import ImageError
+from pipelines.inputs import ModelInput
 
 INPUT = "jpeg"
 STEPS = ("decode", "resize", "normalize")
+"""The outputs of the graph's steps."""
+
+SERVED = ("normalize", "size")
+ALL = ("normalize", "size", "decode")
+"""The DNN's tensor; the upright image's height and width, INT64; its pixels."""
 
 
 @pipeline_def(exec_async=False, exec_pipelined=False, prefetch_queue_depth=1)
-def _graph(*, upto: str, size: int, mean: list[float], deviation: list[float]) -> Any:
+def _graph(model_input: ModelInput, outputs: Sequence[str]) -> Any:
     data = fn.external_source(name=INPUT, dtype=types.UINT8, ndim=1, device="cpu")
     image = fn.decoders.image(data, device="cpu", output_type=types.RGB)
-    if upto == "decode":
-        return image
+    made = {"decode": image, "size": fn.slice(image.shape(dtype=types.INT64), 0, 2, axes=[0])}
+    if {"resize", "normalize"} & set(outputs):
+        made["resize"] = _resized(image, model_input)
+        made["normalize"] = fn.crop_mirror_normalize(
+            made["resize"],
+            dtype=types.FLOAT,
+            output_layout="CHW",
+            mean=[255 * m for m in model_input.mean],
+            std=[255 * s for s in model_input.deviation],
+            crop=(model_input.height, model_input.width),
+            crop_pos_x=0.0,
+            crop_pos_y=0.0,
+            out_of_bounds_policy="pad",
+            fill_values=0.0,
+        )
+    return tuple(made[name] for name in outputs)
+
+
+def _resized(image: Any, model_input: ModelInput) -> Any:
+    """The same box and size as `ModelInput.place`."""
     shape = image.shape(dtype=types.INT32)
-    side = math.max(1, math.min(shape[0], shape[1]) * 7 // 8)
-    top, left = (shape[0] - side) // 2, (shape[1] - side) // 2
-    square = fn.resize(
+    height, width = shape[0], shape[1]
+    to_height, to_width = model_input.height, model_input.width
+    if model_input.fit == "centre":
+        side = math.max(1, math.min(height, width) * 7 // 8)
+        top, left = (height - side) // 2, (width - side) // 2
+        start, end = (top, left), (top + side, left + side)
+        size = [to_height, to_width]
+    else:
+        start, end = (height * 0, width * 0), (height, width)
+        size = [to_height, to_width]
+        if model_input.fit == "letterbox":
+            fitted = (2 * height * to_width + width) // (2 * width)
+            fitted_width = (2 * width * to_height + height) // (2 * height)
+            size = fn.stack(math.clamp(fitted, 1, to_height), math.clamp(fitted_width, 1, to_width))
+            size = fn.cast(size, dtype=types.FLOAT)
+    return fn.resize(
         image,
-        size=[size, size],
-        roi_start=fn.cast(fn.stack(top, left), dtype=types.FLOAT),
-        roi_end=fn.cast(fn.stack(top + side, left + side), dtype=types.FLOAT),
+        size=size,
+        roi_start=fn.cast(fn.stack(*start), dtype=types.FLOAT),
+        roi_end=fn.cast(fn.stack(*end), dtype=types.FLOAT),
         interp_type=types.INTERP_LINEAR,
         antialias=True,
     )
-    if upto == "resize":
-        return square
-    return fn.crop_mirror_normalize(
-        square,
-        dtype=types.FLOAT,
-        output_layout="CHW",
-        mean=[255 * m for m in mean],
-        std=[255 * s for s in deviation],
-    )
 
 
-def _pipeline(*, batch_size: int, threads: int, upto: str = "normalize") -> Pipeline:
-    from pipelines.preprocess import DEVIATION, MEAN, SIZE
-
+def _pipeline(
+    model_input: ModelInput, *, outputs: Sequence[str], batch_size: int, threads: int
+) -> Pipeline:
     graph: Pipeline = _graph(
-        upto=upto,
-        size=SIZE,
-        mean=list(MEAN),
-        deviation=list(DEVIATION),
-        batch_size=batch_size,
-        num_threads=threads,
-        device_id=None,
+        model_input, outputs, batch_size=batch_size, num_threads=threads, device_id=None
     )
     return graph
 
@@ -72,32 +94,34 @@ class Graph:
         self._make = make
         self._pipeline = make()
 
-    def execute(self, images: Sequence[bytes]) -> TensorListCPU:
-        """Run the graph and leave its output where DALI put it. Raises ImageError like `run`."""
+    def execute(self, images: Sequence[bytes]) -> Sequence[TensorListCPU]:
+        """Run the graph and leave its outputs where DALI put them. Raises ImageError like `run`."""
         try:
             self._pipeline.feed_input(INPUT, [np.frombuffer(image, np.uint8) for image in images])
-            (output,) = self._pipeline.run()
+            outputs: Sequence[TensorListCPU] = self._pipeline.run()
         except RuntimeError as error:
             self._pipeline = self._make()
             raise ImageError(f"DALI cannot decode the JPEG: {_cause(str(error))}") from error
-        done: TensorListCPU = output
-        return done
+        return outputs
 
 
-def build(*, batch_size: int, threads: int, upto: str = "normalize") -> Graph:
-    """Return a CPU graph that ends after the step `upto` (one of STEPS)."""
+def build(
+    model_input: ModelInput, *, outputs: Sequence[str] = SERVED, batch_size: int, threads: int
+) -> Graph:
+    """Return a CPU graph with these outputs, in this order."""
 
     def make() -> Pipeline:
-        pipeline = _pipeline(batch_size=batch_size, threads=threads, upto=upto)
+        pipeline = _pipeline(model_input, outputs=outputs, batch_size=batch_size, threads=threads)
         pipeline.build()
         return pipeline
 
     return Graph(make)
 
 
-def serialize(path: Path) -> None:
-    """Write the whole graph to `path`, in the form that Triton's dali backend loads."""
-    _pipeline(batch_size=8, threads=1).serialize(filename=str(path))
+def serialize(path: Path, model_input: ModelInput) -> None:
+    """Write the graph with the outputs SERVED in the form that Triton's dali backend loads."""
+    graph = _pipeline(model_input, outputs=SERVED, batch_size=8, threads=1)
+    graph.serialize(filename=str(path))
 
 
 def load(path: Path, *, batch_size: int, threads: int) -> Graph:
@@ -118,13 +142,13 @@ def load(path: Path, *, batch_size: int, threads: int) -> Graph:
     return Graph(make)
 
 
-def run(graph: Graph, images: Sequence[bytes]) -> list[npt.NDArray[Any]]:
-    """Return the graph's output for each of at most `batch_size` JPEGs.
+def run(graph: Graph, images: Sequence[bytes]) -> list[list[npt.NDArray[Any]]]:
+    """Return the graph's outputs for each of at most `batch_size` JPEGs.
 
     Raises ImageError when one of them cannot be decoded; the graph stays usable.
     """
-    output = graph.execute(images)
-    return [np.array(output.at(i)) for i in range(len(images))]
+    outputs = graph.execute(images)
+    return [[np.array(output.at(i)) for output in outputs] for i in range(len(images))]
 
 
 def _cause(text: str) -> str:

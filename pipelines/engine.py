@@ -22,7 +22,10 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor an engine must return: its name, NumPy type and shape, batch dimension included."""
+    """A tensor an engine must return: its name, NumPy type and largest shape.
+
+    To an engine the batch dimension is part of the shape; a DNN's own outputs are stated without.
+    """
 
     name: str
     dtype: type[Any]
@@ -108,6 +111,22 @@ TRANSPORTS = {
     "plain": "pipelines.plain_http:PlainEngine",
 }
 """Where each transport's engine is; only the one that is used is imported."""
+
+
+def endpoint(transport: str, server: str, *, grpc_port: int = 0) -> str:
+    """Return the address that the transport talks to; `server` is host:port of Triton's HTTP.
+
+    gRPC listens on the next port unless `grpc_port` says another. Raises VisiontaxError when the
+    address has no port.
+    """
+    if transport != "grpc":
+        return server
+    host, _, port = server.rpartition(":")
+    if not port.isdigit():
+        raise VisiontaxError(
+            f"the server's address has no port: {server}", hint="write it as host:port"
+        )
+    return f"{host}:{grpc_port or int(port) + 1}"
 
 
 def engine(transport: str, url: str) -> Engine:

@@ -3,6 +3,7 @@
 VisiontaxError          anything the user can act on; the command line prints it and exits 1
 ├── ImageError          an image cannot be preprocessed; fails its own request and no other
 ├── EngineError         a request failed: the server refused it, or could not be reached
+├── BrokerError         a message broker is away, or refused
 ├── ServerError         an inference server is missing, not ready, or died
 ├── SourceError         a package, model or image cannot be fetched or fails its checksum
 └── ResultsError        a results folder cannot be written, read or understood
@@ -25,6 +26,10 @@ class ImageError(VisiontaxError):
 
 class EngineError(VisiontaxError):
     """A request failed: the server refused it, or could not be reached."""
+
+
+class BrokerError(VisiontaxError):
+    """A message broker is away, or refused."""
 
 
 class ServerError(VisiontaxError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 PREFIX = "visiontax"
@@ -17,12 +18,18 @@ def sweep_shared_memory(folder: Path = Path("/dev/shm")) -> None:
             path.unlink(missing_ok=True)
 
 
-def sweep_servers(folder: Path, *, composed: str) -> None:
-    """Remove the subfolder `composed` of each server folder whose process is gone; logs stay."""
-    for path in folder.glob(f"*/{composed}"):
-        pid = re.search(r"\d+$", path.parent.name)
-        if pid and _gone(pid[0]):
+def sweep_folders(folder: Path, *, name: str) -> None:
+    """Remove the subfolder `name` of each folder `<pid>` or `...-<pid>` whose process is gone."""
+    for path in folder.glob(f"*/{name}"):
+        pid = re.search(r"(?:^|-)(\d+)$", path.parent.name)
+        if pid and _gone(pid[1]):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def abandoned(names: Iterable[str], prefix: str) -> list[str]:
+    """Return those that are named `<prefix>-<pid>-...` after a process that is gone."""
+    owned = [(name, name.split("-")) for name in names if name.startswith(f"{prefix}-")]
+    return [name for name, parts in owned if _gone(parts[1])]
 
 
 def _gone(pid: str) -> bool:

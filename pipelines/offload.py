@@ -1,52 +1,57 @@
-"""Client-side preprocessing on a pool of real threads, so that one user's decoding does not hold up
-the clocks of all the others in a gevent load generator.
+"""Where a process does its own work on images: at once, or on a pool of real threads, so that one
+user's decoding does not hold up the clocks of all the others in a gevent load generator.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 import time
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
-import gevent
-from gevent.threadpool import ThreadPool
-
-from pipelines.preprocess import Tensor, preprocessor
 from pipelines.spans import Span
 
-_pools: dict[int, ThreadPool] = {}
+T = TypeVar("T")
 
 
-class Offloaded:
-    """A Preprocessor that runs another one on as many threads as there are cores.
+class Run(Protocol):
+    """Calls a function somewhere."""
+
+    def __call__(self, function: Callable[..., T], *arguments: Any) -> tuple[T, list[Span]]:
+        """Return the function's result and the spans spent on waiting."""
+
+
+def at_once(function: Callable[..., T], *arguments: Any) -> tuple[T, list[Span]]:
+    """Call the function here and now."""
+    return function(*arguments), []
+
+
+def on_threads(function: Callable[..., T], *arguments: Any) -> tuple[T, list[Span]]:
+    """Call the function on one of as many threads as there are cores.
 
     Waiting for a thread, and for the generator to take notice of its end, is `queue`.
     """
-
-    def __init__(self, way: str) -> None:
-        preprocessor(way)  # fails here and now if the way is unknown
-        self._way = way
-        self._local = threading.local()
-
-    def __call__(self, data: bytes) -> tuple[Tensor, list[Span]]:
-        asked = time.monotonic_ns()
-        tensor, spans = _pool().apply(self._run, (data,))
-        noticed = time.monotonic_ns()
-        waits = [
-            Span("queue", asked, spans[0].start_ns, "client"),
-            Span("queue", spans[-1].end_ns, noticed, "client"),
-        ]
-        return tensor, [*waits, *spans]
-
-    def _run(self, data: bytes) -> tuple[Tensor, list[Span]]:
-        if not hasattr(self._local, "preprocess"):
-            self._local.preprocess = preprocessor(self._way)
-        result: tuple[Tensor, list[Span]] = self._local.preprocess(data)
-        return result
+    asked = time.monotonic_ns()
+    result, began, ended = _pool().apply(_timed, (function, *arguments))
+    noticed = time.monotonic_ns()
+    waits = [Span("queue", asked, began, "client"), Span("queue", ended, noticed, "client")]
+    return result, waits
 
 
-def _pool() -> ThreadPool:
+def _timed(function: Callable[..., T], *arguments: Any) -> tuple[T, int, int]:
+    began = time.monotonic_ns()
+    result = function(*arguments)
+    return result, began, time.monotonic_ns()
+
+
+_pools: dict[int, Any] = {}
+
+
+def _pool() -> Any:
     """One pool a process, made after any fork."""
+    import gevent
+    from gevent.threadpool import ThreadPool
+
     pid = os.getpid()
     if pid not in _pools:
         _pools.clear()

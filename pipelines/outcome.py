@@ -2,59 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pipelines.spans import Span
+import msgspec
+import numpy as np
+import numpy.typing as npt
 
-MARKS = 7
-"""How many marks a Python preprocessing model sends along: see `spans_of_marks`."""
+from pipelines.engine import Exchange, TensorSpec
+from pipelines.spans import Call, Span, Trail
+
+TRAIL = TensorSpec("trail", np.uint8, (1 << 16,))
+"""The output in which a Python model of ours sends its Trail along, packed, at most this long."""
+
+_trails = msgspec.msgpack.Decoder(Trail)
+
+
+def pack(item: Any) -> npt.NDArray[np.uint8]:
+    """Return a struct packed into a tensor, one that can be written, as DLPack demands."""
+    return np.frombuffer(bytearray(msgspec.msgpack.encode(item)), np.uint8)
 
 
 @dataclass
 class Outcome:
-    """One answered request.
-
-    `sent_ns` and `received_ns` bound the exchange with the server. `marks` are the preprocessing
-    model's own timestamps, by the model's name; they become spans only when the request is over.
-    """
+    """One answered request. `trails` are packed; they become spans when the request is over."""
 
     answer: Any
-    sent_ns: int
-    received_ns: int
-    bytes_in: int
-    bytes_out: int
+    bytes_in: int = 0
+    bytes_out: int = 0
     spans: list[Span] = field(default_factory=list)
-    marks: dict[str, Sequence[int]] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    trails: list[npt.NDArray[np.uint8]] = field(default_factory=list)
 
-    def all_spans(self) -> list[Span]:
-        """Return the spans, those of the marks included."""
-        return [
-            *self.spans,
-            *(span for where, marks in self.marks.items() for span in spans_of_marks(where, marks)),
-        ]
+    def add(self, exchange: Exchange, *, id: str, where: str, items: int = 1) -> None:
+        """Count an exchange with Triton that `where` had under the id, about `items` images."""
+        self.calls.append(Call(id, exchange.sent_ns, exchange.received_ns, items))
+        self.spans += exchange.spans
+        self.spans.append(Span("encode", exchange.start_ns, exchange.sent_ns, where, items))
+        self.spans.append(Span("parse", exchange.received_ns, exchange.end_ns, where, items))
+        self.bytes_in += exchange.bytes_in
+        self.bytes_out += exchange.bytes_out
+        trail = exchange.outputs.get("trail")
+        if trail is not None:
+            self.trails.append(trail.reshape(-1))
+
+    def trail(self) -> Trail:
+        """Return all spans and calls, those of the packed trails included."""
+        unpacked = [_trails.decode(trail.data) for trail in self.trails if trail.any()]
+        return Trail(
+            self.spans + [span for trail in unpacked for span in trail.spans],
+            self.calls + [call for trail in unpacked for call in trail.calls],
+        )
 
 
 class Pipeline(Protocol):
-    """A task from image to answer, as one user runs it."""
+    """A task or chain from image to answer, as one user runs it."""
 
     def __call__(self, image: bytes, *, request_id: str) -> Outcome:
         """Return the outcome for a JPEG. Raises VisiontaxError when the request fails."""
 
     def close(self) -> None:
         """Give back what the pipeline holds."""
-
-
-def spans_of_marks(where: str, marks: Sequence[int]) -> list[Span]:
-    """Return the spans between the MARKS timestamps of a Python preprocessing model.
-
-    The marks, in ns: the model was called with a batch; it turned to this request; decode began;
-    decode, resize and normalize ended; the batch was done. Waiting for the others of the batch is
-    `queue`, fetching the bytes is `input`.
-    """
-    names = ("queue", "input", "decode", "resize", "normalize", "queue")
-    return [
-        Span(name, int(start), int(end), where)
-        for name, start, end in zip(names, marks, marks[1:], strict=False)
-    ]

@@ -1,53 +1,53 @@
-"""JPEG bytes to the DNN's input tensor, in one of three ways that agree on what they compute.
+"""JPEG bytes to a DNN's input tensor, in one of three ways that agree on what they compute.
 
-Every way decodes to RGB (EXIF rotation applied), takes the central square of 7/8 of the short side,
-scales it to SIZE x SIZE with an antialiasing bilinear filter, and normalises with the ImageNet mean
-and deviation. That is the usual "resize the short side to 256, crop 224" without computing the
-pixels that the crop throws away.
+Every way decodes to RGB (EXIF rotation applied), scales the part of the image that the ModelInput
+asks for with an antialiasing bilinear filter, and normalises. For the central square that is the
+usual "resize the short side to 256, crop 224" without computing pixels that are then thrown away.
 """
 
 from __future__ import annotations
 
 import io
+import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from pipelines import jpeg
 from pipelines.errors import ImageError, VisiontaxError
+from pipelines.inputs import ModelInput, Pixels, Placement, Tensor
 from pipelines.spans import Span
 
-SIZE = 224
-MEAN = (0.485, 0.456, 0.406)
-DEVIATION = (0.229, 0.224, 0.225)
 
-_SCALE = np.array([1 / (255 * s) for s in DEVIATION], np.float32).reshape(3, 1, 1)
-_OFFSET = np.array([m / s for m, s in zip(MEAN, DEVIATION, strict=True)], np.float32).reshape(
-    3, 1, 1
-)
+@dataclass(frozen=True)
+class Preprocessed:
+    """A DNN's input and what it was made of.
 
-Pixels = npt.NDArray[np.uint8]
-Tensor = npt.NDArray[np.float32]
+    `size` is the width and height of the upright image; `pixels`, [height, width, 3] RGB, are None
+    unless the preprocessor was made to keep them.
+    """
+
+    tensor: Tensor
+    size: tuple[int, int]
+    pixels: Pixels | None
+    spans: list[Span]
 
 
 class Preprocessor(Protocol):
-    """One way to preprocess."""
+    """One way to preprocess for one DNN."""
 
-    def __call__(self, data: bytes) -> tuple[Tensor, list[Span]]:
-        """Return the [3, SIZE, SIZE] tensor of a JPEG and the spans spent on it.
+    def __call__(self, data: bytes) -> Preprocessed:
+        """Return what a JPEG becomes, and the spans spent on it.
 
         Raises ImageError when the data is not an image that can be preprocessed.
         """
 
-
-def central_square(width: int, height: int) -> tuple[int, int, int]:
-    """Return (left, top, side) in pixels of the square that is scaled to the model's input."""
-    side = max(1, min(width, height) * 7 // 8)
-    return (width - side) // 2, (height - side) // 2, side
+    def decoded(self, data: bytes) -> Pixels:
+        """Return the upright pixels of a JPEG. Raises ImageError like a call."""
 
 
 class Stepwise:
@@ -55,34 +55,48 @@ class Stepwise:
 
     name = ""
 
+    def __init__(self, model_input: ModelInput, *, keep_pixels: bool) -> None:
+        self._input = model_input
+        self._keep_pixels = keep_pixels
+
     def decode(self, data: bytes) -> Any:
-        """Return the decoded image in the library's own type."""
+        """Return the upright image in the library's own type."""
         raise NotImplementedError
 
-    def resize(self, image: Any) -> Pixels:
-        """Return the [SIZE, SIZE, 3] RGB pixels of the image's central square."""
+    def size(self, image: Any) -> tuple[int, int]:
+        """Return the width and height of the decoded image."""
         raise NotImplementedError
 
-    def normalize(self, pixels: Pixels) -> Tensor:
-        """Return the [3, SIZE, SIZE] tensor of RGB pixels."""
-        tensor = np.multiply(pixels.transpose(2, 0, 1), _SCALE, dtype=np.float32, order="C")
-        tensor -= _OFFSET
-        return tensor
+    def pixels(self, image: Any) -> Pixels:
+        """Return the pixels of the decoded image."""
+        raise NotImplementedError
 
-    def __call__(self, data: bytes) -> tuple[Tensor, list[Span]]:
+    def resize(self, image: Any, where: Placement) -> Pixels:
+        """Return the RGB pixels of the box, scaled."""
+        raise NotImplementedError
+
+    def decoded(self, data: bytes) -> Pixels:
+        """Check, decode and nothing else."""
+        jpeg.check(data)
+        return self.pixels(self.decode(data))
+
+    def __call__(self, data: bytes) -> Preprocessed:
         start = time.monotonic_ns()
         jpeg.check(data)
         image = self.decode(data)
+        kept = self.pixels(image) if self._keep_pixels else None
         decoded = time.monotonic_ns()
-        pixels = self.resize(image)
+        size = self.size(image)
+        scaled = self.resize(image, self._input.place(*size))
         resized = time.monotonic_ns()
-        tensor = self.normalize(pixels)
+        tensor = self._input.normalize(scaled)
         end = time.monotonic_ns()
-        return tensor, [
+        spans = [
             Span("decode", start, decoded, self.name),
             Span("resize", decoded, resized, self.name),
             Span("normalize", resized, end, self.name),
         ]
+        return Preprocessed(tensor, size, kept, spans)
 
 
 class OpenCV(Stepwise):
@@ -90,7 +104,8 @@ class OpenCV(Stepwise):
 
     name = "opencv"
 
-    def __init__(self) -> None:
+    def __init__(self, model_input: ModelInput, *, keep_pixels: bool) -> None:
+        super().__init__(model_input, keep_pixels=keep_pixels)
         import cv2
 
         cv2.setNumThreads(1)
@@ -106,23 +121,30 @@ class OpenCV(Stepwise):
             raise ImageError("OpenCV cannot decode the JPEG: it is corrupt or of an unknown kind")
         return image
 
-    def resize(self, image: Any) -> Pixels:
+    def size(self, image: Any) -> tuple[int, int]:
+        """Read the array's shape."""
+        return image.shape[1], image.shape[0]
+
+    def pixels(self, image: Any) -> Pixels:
+        """Return the array as it is."""
+        return cast(Pixels, image)
+
+    def resize(self, image: Any, where: Placement) -> Pixels:
         """Average over areas when shrinking, interpolate linearly when growing."""
-        height, width = image.shape[:2]
-        left, top, side = central_square(width, height)
+        to = (where.to_width, where.to_height)
         pixels: Any
-        if side > SIZE:
-            square = image[top : top + side, left : left + side]
-            pixels = self._cv2.resize(square, (SIZE, SIZE), interpolation=self._cv2.INTER_AREA)
+        if where.width > where.to_width and where.height > where.to_height:
+            box = image[where.top : where.top + where.height, where.left : where.left + where.width]
+            pixels = self._cv2.resize(box, to, interpolation=self._cv2.INTER_AREA)
             return cast(Pixels, pixels)
-        # Like the other ways, and unlike `resize` of a cut-out square, this interpolates at the
-        # square's edge with the pixels beyond it.
-        step = side / SIZE
-        first = np.array([left, top]) + (step - 1) / 2
+        # Like the other ways, and unlike `resize` of a cut-out box, this interpolates at the box's
+        # edge with the pixels beyond it.
+        step = np.array([where.width, where.height]) / to
+        first = np.array([where.left, where.top]) + (step - 1) / 2
         pixels = self._cv2.warpAffine(
             image,
-            np.column_stack([np.eye(2) * step, first]),
-            (SIZE, SIZE),
+            np.column_stack([np.diag(step), first]),
+            to,
             flags=self._cv2.INTER_LINEAR | self._cv2.WARP_INVERSE_MAP,
             borderMode=self._cv2.BORDER_REPLICATE,
         )
@@ -134,7 +156,8 @@ class Pillow(Stepwise):
 
     name = "pillow"
 
-    def __init__(self) -> None:
+    def __init__(self, model_input: ModelInput, *, keep_pixels: bool) -> None:
+        super().__init__(model_input, keep_pixels=keep_pixels)
         from PIL import Image
 
         Image.MAX_IMAGE_PIXELS = None  # pipelines.jpeg holds the limit, the same for every way
@@ -175,11 +198,19 @@ class Pillow(Stepwise):
         except Exception:  # damaged EXIF makes it raise nearly anything; the pixels are fine
             return None
 
-    def resize(self, image: Any) -> Pixels:
+    def size(self, image: Any) -> tuple[int, int]:
+        """Ask the image."""
+        return cast("tuple[int, int]", image.size)
+
+    def pixels(self, image: Any) -> Pixels:
+        """Copy the image into an array."""
+        return np.asarray(image)
+
+    def resize(self, image: Any, where: Placement) -> Pixels:
         """Scale with Pillow's bilinear filter, which antialiases when shrinking."""
-        left, top, side = central_square(*image.size)
-        box = (left, top, left + side, top + side)
-        return np.asarray(image.resize((SIZE, SIZE), self._bilinear, box=box))
+        box = (where.left, where.top, where.left + where.width, where.top + where.height)
+        to = (where.to_width, where.to_height)
+        return np.asarray(image.resize(to, self._bilinear, box=box))
 
 
 def _reason(error: Exception) -> str:
@@ -192,30 +223,67 @@ class Dali:
 
     name = "dali"
 
-    def __init__(self) -> None:
+    def __init__(self, model_input: ModelInput, *, keep_pixels: bool) -> None:
         from pipelines import dali_graph
 
-        self._graph = dali_graph.build(batch_size=1, threads=1)
-        self._run = dali_graph.run
+        self._dali, self._input = dali_graph, model_input
+        self._graph = self._build(dali_graph.ALL if keep_pixels else dali_graph.SERVED)
+        self._decoder: Any = None
 
-    def __call__(self, data: bytes) -> tuple[Tensor, list[Span]]:
+    def _build(self, outputs: Sequence[str]) -> Any:
+        return self._dali.build(self._input, outputs=outputs, batch_size=1, threads=1)
+
+    def decoded(self, data: bytes) -> Pixels:
+        """Run a graph that only decodes."""
+        jpeg.check(data)
+        self._decoder = self._decoder or self._build(("decode",))
+        return cast(Pixels, self._dali.run(self._decoder, [data])[0][0])
+
+    def __call__(self, data: bytes) -> Preprocessed:
         start = time.monotonic_ns()
         jpeg.check(data)
-        tensor = self._run(self._graph, [data])[0]
-        return tensor, [Span("preprocess", start, time.monotonic_ns(), self.name)]
+        tensor, size, *kept = self._dali.run(self._graph, [data])[0]
+        height, width = map(int, size)
+        spans = [Span("preprocess", start, time.monotonic_ns(), self.name)]
+        return Preprocessed(tensor, (width, height), kept[0] if kept else None, spans)
 
 
-WAYS: dict[str, Callable[[], Preprocessor]] = {
+WAYS: dict[str, Callable[..., Preprocessor]] = {
     "opencv": OpenCV,
     "pillow": Pillow,
     "dali": Dali,
 }
 
 
-def preprocessor(name: str) -> Preprocessor:
-    """Return a new preprocessor of the way `name`; an unknown name lists the known ones."""
-    if name not in WAYS:
+def preprocessor(way: str, model_input: ModelInput, *, keep_pixels: bool = False) -> Preprocessor:
+    """Return a new preprocessor for a DNN; an unknown way lists the known ones."""
+    if way not in WAYS:
         raise VisiontaxError(
-            f"unknown way to preprocess: {name}", hint=f"known ways: {', '.join(WAYS)}"
+            f"unknown way to preprocess: {way}", hint=f"known ways: {', '.join(WAYS)}"
         )
-    return WAYS[name]()
+    return WAYS[way](model_input, keep_pixels=keep_pixels)
+
+
+_thread = threading.local()
+
+
+def preprocess(
+    image: bytes, way: str, model_input: ModelInput, *, keep_pixels: bool = False
+) -> Preprocessed:
+    """Preprocess a JPEG with the calling thread's own preprocessor, made on first use."""
+    return _own(way, model_input, keep_pixels=keep_pixels)(image)
+
+
+def decode(image: bytes, way: str, model_input: ModelInput) -> Pixels:
+    """Only decode a JPEG, like `preprocess` with these arguments does."""
+    return _own(way, model_input).decoded(image)
+
+
+def _own(way: str, model_input: ModelInput, *, keep_pixels: bool = False) -> Preprocessor:
+    if not hasattr(_thread, "made"):
+        _thread.made = {}
+    made: dict[Any, Preprocessor] = _thread.made
+    kind = (way, model_input, keep_pixels)
+    if kind not in made:
+        made[kind] = preprocessor(way, model_input, keep_pixels=keep_pixels)
+    return made[kind]

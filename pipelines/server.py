@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ import sysconfig
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,13 +110,14 @@ def size(repository: Path, sizes: Sizes) -> None:
         sized.write_text(text + _INSTANCES.format(count=count))
 
 
-def missing_models(repository: Path) -> list[str]:
-    """Return the models of the repository whose version directory is not built."""
-    return [
-        config.parent.name
-        for config in sorted(repository.glob("*/config.pbtxt"))
-        if not _built(config)
-    ]
+def missing_models(repository: Path, models: Sequence[str] = ()) -> list[str]:
+    """Return the models of the repository, and of `models`, that are not built."""
+    configs = {config.parent.name: config for config in repository.glob("*/config.pbtxt")}
+    return sorted(
+        name
+        for name in {*configs, *models} - {"*"}
+        if name not in configs or not _built(configs[name])
+    )
 
 
 def _built(config: Path) -> bool:
@@ -215,14 +218,16 @@ def start(
     backends: Path = BACKENDS,
     port: int | None = None,
     sizes: Sizes | None = None,
+    models: Sequence[str] = (),
 ) -> Server:
-    """Start the embedded Triton; its log and traces go into `folder`.
+    """Start the embedded Triton with these models ("*": with all); its log and traces go into `folder`.
 
-    The server ends with this process, however that ends. Call `wait_ready` before use.
+    The server ends with this process, however that ends. Call `wait_ready` before use; `load` adds
+    models later.
     Raises ServerError when something is missing or the port is taken.
     """
     parts = installation()
-    missing = missing_models(repository)
+    missing = missing_models(repository, models)
     if missing:
         raise ServerError(
             f"the model repository is not built: {', '.join(missing)}", hint="run 'bench models'"
@@ -234,12 +239,13 @@ def start(
             f"port {taken[0]} is in use", hint="stop what uses it, or choose another --port"
         )
     leftovers.sweep_shared_memory()
-    leftovers.sweep_servers(folder.parent, composed=_COMPOSED)
+    leftovers.sweep_folders(folder.parent, name=_COMPOSED)
     folder.mkdir(parents=True, exist_ok=True)
     size(repository, sizes or default_sizes())
     command = [
         *("setpriv", "--pdeathsig", "TERM", "--", str(parts.binary)),
         *options(repository, _compose(parts, backends, into=folder / _COMPOSED), port=chosen),
+        *(f"--load-model={model}" for model in models),
         f"--trace-config=triton,file={folder / 'trace.json'}",
         f"--backend-config=python,shm-region-prefix-name={leftovers.PREFIX}-{os.getpid()}-triton",
     ]
@@ -266,6 +272,7 @@ def options(repository: Path, backends: Path, *, port: int) -> list[str]:
         f"--model-repository={repository}",
         f"--backend-directory={backends}",
         f"--model-config-name={SIZED}",
+        "--model-control-mode=explicit",
         "--disable-auto-complete-config",
         "--exit-timeout-secs=10",
         *(f"--{name}-address={HOST}" for name in ("http", "grpc", "metrics")),
@@ -295,8 +302,43 @@ def _compose(parts: Installation, backends: Path, *, into: Path) -> Path:
 
 def is_ready(url: str) -> bool:
     """Whether a Triton at `url` (host:port of HTTP) says that it is ready."""
+    return _answers(f"http://{url}/v2/health/ready")
+
+
+def load(url: str, models: Iterable[str]) -> None:
+    """Have the Triton at `url` (host:port of HTTP) serve these models, those that it does not yet.
+
+    Raises ServerError in Triton's own words when it refuses.
+    """
+    for model in models:
+        if _answers(f"http://{url}/v2/models/{model}/ready"):
+            continue
+        request = urllib.request.Request(
+            f"http://{url}/v2/repository/models/{model}/load", data=b"{}", method="POST"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=START_TIMEOUT_S):
+                pass
+        except urllib.error.HTTPError as error:
+            raise ServerError(
+                f"Triton at {url} does not serve {model}: {_words(error)}",
+                hint="start it with --model-control-mode=explicit, as 'bench serve' does, or with "
+                "this model; is the model built ('bench models')?",
+            ) from error
+        except (OSError, ValueError) as error:
+            raise ServerError(f"Triton at {url} does not load {model}: {error}") from error
+
+
+def _words(error: urllib.error.HTTPError) -> str:
     try:
-        with urllib.request.urlopen(f"http://{url}/v2/health/ready", timeout=2) as reply:
+        return str(json.loads(error.read())["error"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return str(error)
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=2) as reply:
             return bool(reply.status == 200)
     except (OSError, urllib.error.URLError, ValueError):
         return False

@@ -35,6 +35,9 @@ STAGES: dict[str, Stage] = {
             _TRANSFER,
             "client starts to send until the server has received and unpacked all",
         ),
+        Stage("publish", _BROKER, "building a message, until the broker's client has it"),
+        Stage("broker", _BROKER, "with the broker: sent, stored, waiting, delivered"),
+        Stage("consume", _BROKER, "unpacking a message that was taken off the broker"),
         Stage("queue", _QUEUE, "waiting for a scheduler, a batch, or the rest of a batch"),
         Stage("input", _COPY, "tensors handed to the model"),
         Stage("preprocess", _PREPROCESS, "decode, resize and normalize in one box"),
@@ -44,6 +47,7 @@ STAGES: dict[str, Stage] = {
         Stage("inference", _INFERENCE, "inside the DNN"),
         Stage("output", _COPY, "results copied out of the model"),
         Stage("postprocess", _PREPROCESS, "raw outputs to an answer: top-k, boxes, masks"),
+        Stage("gather", _BROKER, "putting the answers of all crops together"),
         Stage("receive", _TRANSFER, "server starts to send until the client has all"),
         Stage("parse", _TRANSFER, "unpacking the reply"),
     )
@@ -56,7 +60,9 @@ OTHER = "other"
 class Span(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """An interval of one request spent in one stage.
 
-    `where` names the model or process, and `items` counts the images the work was shared by.
+    `where` names the model or process, and `items` counts the images or crops that shared the work.
+    What is not `critical` was done for a crop that was not the last one to be answered: it is work,
+    but the request did not wait for it.
     """
 
     stage: str
@@ -64,14 +70,34 @@ class Span(msgspec.Struct, array_like=True, frozen=True, gc=False):
     end_ns: int
     where: str
     items: int = 1
+    critical: bool = True
+
+
+class Call(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One exchange with Triton on behalf of a request, under the id that Triton's trace carries.
+
+    `sent_ns` and `received_ns` bound it on the caller's side; the rest is as in Span.
+    """
+
+    id: str
+    sent_ns: int
+    received_ns: int
+    items: int = 1
+    critical: bool = True
+
+
+class Trail(msgspec.Struct, array_like=True, frozen=True):
+    """What one process did for a request: it travels with the answer, packed."""
+
+    spans: list[Span] = []
+    calls: list[Call] = []
 
 
 class Request(msgspec.Struct, gc=False):
     """One request as the client saw it; one line of `requests-*.jsonl`.
 
-    `due_ns` is when it should have started, `error` is the reason it failed or None. `sent_ns` and
-    `received_ns` bound the exchange with the server; None when there was no complete exchange.
-    `bytes_in` and `bytes_out` are the sizes of the request's and the reply's body.
+    `due_ns` is when it should have started, `error` is the reason it failed or None. `bytes_in` and
+    `bytes_out` are the sizes of the request's and the reply's body as the client sent and had them.
     """
 
     id: str
@@ -80,8 +106,7 @@ class Request(msgspec.Struct, gc=False):
     start_ns: int
     end_ns: int
     error: str | None
-    sent_ns: int | None
-    received_ns: int | None
     bytes_in: int
     bytes_out: int
     spans: list[Span]
+    calls: list[Call]

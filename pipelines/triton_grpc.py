@@ -53,12 +53,13 @@ class GrpcEngine:
         received = time.monotonic_ns()
         response = service_pb2.ModelInferResponse.FromString(reply)
         raw = {
-            output.name: content
+            output.name: (content, tuple(output.shape))
             for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
         }
         tensors = {
-            spec.name: np.frombuffer(raw[spec.name], spec.dtype).reshape(spec.shape)
+            spec.name: np.frombuffer(content, spec.dtype).reshape(shape)
             for spec in outputs
+            for content, shape in (raw[spec.name],)
         }
         end = time.monotonic_ns()
         return Exchange(tensors, start, sent, received, end, len(body), len(reply))

@@ -83,11 +83,13 @@ class SharedMemoryEngine:
             self._place(inputs), outputs=self._wanted(outputs), request_id=request_id
         )
         sent = time.monotonic_ns()
-        reply, _ = self._http.post(model, body, header_bytes=header_bytes)
+        reply, reply_header_bytes = self._http.post(model, body, header_bytes=header_bytes)
         received = time.monotonic_ns()
+        result = InferenceServerClient.parse_response_body(reply, header_length=reply_header_bytes)
         tensors, offset = {}, 0
         for spec in outputs:
-            view = shm.get_contents_as_numpy(self._output.handle, spec.dtype, spec.shape, offset)
+            shape = result.get_output(spec.name)["shape"]
+            view = shm.get_contents_as_numpy(self._output.handle, spec.dtype, shape, offset)
             tensors[spec.name] = np.array(view)
             offset += _bytes(spec)
         end = time.monotonic_ns()

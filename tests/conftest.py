@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from brokers import kind, link, running, topic, url  # noqa: F401 (its fixtures are for all)
 from need import need
 
+from bench.serve import models_of
 from pipelines import server
 from pipelines.errors import ServerError
 
@@ -25,7 +27,7 @@ def triton_parts() -> None:
         server.installation()
     except ServerError as error:
         need(None, f"{error}: {error.hint}")
-    missing = server.missing_models(server.REPOSITORY)
+    missing = server.missing_models(server.REPOSITORY, models_of(["classification"]))
     need(not missing, f"models are not built: {', '.join(missing)}")
 
 
@@ -34,7 +36,8 @@ def triton(
     triton_parts: None,  # noqa: ARG001
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[server.Server]:
-    """A ready embedded Triton with the real repository."""
-    with server.start(tmp_path_factory.mktemp("triton")) as running:
+    """A ready embedded Triton that serves classification; a test loads what else it asks for."""
+    models = models_of(["classification"])
+    with server.start(tmp_path_factory.mktemp("triton"), models=models) as running:
         running.wait_ready()
         yield running

@@ -34,25 +34,28 @@ def _delay():
 _PREPROCESS = (
     _ON_TURN
     + """
+from pipelines.inputs import ModelInput
 from pipelines.preprocess import OpenCV
 from pipelines.triton_preprocess import TritonPythonModel
 
 
-def _late(step, turn):
-    original = getattr(OpenCV, step)
+def _late(owner, step, turn):
+    original = getattr(owner, step)
 
-    def run(self, data):
+    def run(self, *arguments):
         if step == "decode":
             _turn[0] += 1
         if (_turn[0] - 1) % {places} == turn:
             _delay()
-        return original(self, data)
+        return original(self, *arguments)
 
-    setattr(OpenCV, step, run)
+    setattr(owner, step, run)
 
 
-for number, step in enumerate(("decode", "resize", "normalize"), start=1):
-    _late(step, number)
+for number, (owner, step) in enumerate(
+    ((OpenCV, "decode"), (OpenCV, "resize"), (ModelInput, "normalize")), start=1
+):
+    _late(owner, step, number)
 """
 )
 
@@ -112,7 +115,9 @@ def late_server(folder: Path) -> server.Server:
     repository, backends = folder / "repository", folder / "backends"
     shutil.copytree(server.REPOSITORY, repository)
     shutil.copytree(server.BACKENDS, backends)
-    (repository / "preprocess_opencv" / "1" / "model.py").write_text(_filled(_PREPROCESS))
+    (repository / "preprocess_classification_opencv" / "1" / "model.py").write_text(
+        _filled(_PREPROCESS)
+    )
     with (backends / "onnxruntime" / "model.py").open("a") as file:
         file.write(_filled(_INFERENCE))
     return server.start(
@@ -120,6 +125,7 @@ def late_server(folder: Path) -> server.Server:
         repository=repository,
         backends=backends,
         sizes=server.Sizes(preprocess=1, inference=1),
+        models=["classification_opencv"],
     )
 
 

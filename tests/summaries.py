@@ -58,6 +58,11 @@ def summary(mix: dict[str, float] | None = None, /, **changes: object) -> Summar
         preprocess="opencv",
         place="ensemble",
         transport="grpc",
+        topology=None,
+        crops=None,
+        workers=None,
+        batch=None,
+        broker_share=None,
         users=4,
         duration_s=60.0,
         machine="AMD EPYC 9R14, 2 cores, 8 GiB, Linux 6.1",
@@ -80,6 +85,8 @@ def summary(mix: dict[str, float] | None = None, /, **changes: object) -> Summar
         non_inference_share=1 - mix.get("inference", 0.0) / total,
         generator_cpu_share=0.34,
         server_cpu_share=1.87,
+        worker_cpu_share=None,
+        broker_cpu_share=None,
     )
     return msgspec.structs.replace(base, **changes)
 
@@ -105,4 +112,6 @@ def failed() -> Summary:
         non_inference_share=0.0,
         generator_cpu_share=None,
         server_cpu_share=None,
+        worker_cpu_share=None,
+        broker_cpu_share=None,
     )

@@ -31,11 +31,14 @@ def test_onnxruntime_gives_what_the_session_gives(triton: server.Server) -> None
 
 
 def test_dali_gives_what_the_graph_gives(triton: server.Server) -> None:
-    path = server.REPOSITORY / "preprocess_dali" / "1" / "model.dali"
+    path = server.REPOSITORY / "preprocess_classification_dali" / "1" / "model.dali"
     graph = dali_graph.load(path, batch_size=1, threads=1)
     for image in (GOOD, ODD["grayscale"], ODD["progressive"]):
-        (expected,) = dali_graph.run(graph, [image])
+        ((expected, _),) = dali_graph.run(graph, [image])
         served = infer(
-            triton, "preprocess_dali", {"jpeg": np.frombuffer(image, np.uint8)[None]}, "tensor"
+            triton,
+            "preprocess_classification_dali",
+            {"jpeg": np.frombuffer(image, np.uint8)[None]},
+            "tensor",
         )
         np.testing.assert_array_equal(served, expected[None])

@@ -11,6 +11,9 @@ from bench import calibrate, overhead, plain, scale
 from bench.apportion import measure
 from bench.images import images_of
 from bench.rounds import Rounds, show
+from pipelines.tasks import task
+
+INPUT = task("classification").dnn.input
 
 
 def output(command, *arguments: str) -> str:
@@ -52,8 +55,8 @@ def test_rounds_show_medians_and_their_ratio(capsys) -> None:
 
 
 def test_dalis_shares_sum_to_one_and_follow_the_image() -> None:
-    small = measure([images_of("small").paths[0].read_bytes()], budget_s=0.5)
-    large = measure([images_of("large").paths[0].read_bytes()], budget_s=0.5)
+    small = measure([images_of("small").paths[0].read_bytes()], INPUT, budget_s=0.5)
+    large = measure([images_of("large").paths[0].read_bytes()], INPUT, budget_s=0.5)
     assert sum(small.values()) == pytest.approx(1)
     assert sum(large.values()) == pytest.approx(1)
     assert large["decode"] > small["decode"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import math
 import os
 import re
 import shlex
@@ -10,19 +13,32 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import msgspec
+import numpy as np
 import pytest
 
+from bench.choices import Several
 from bench.cli import COMMANDS, bench
 from bench.durations import seconds
+from bench.fanout import Point, Run, Sweep
 from bench.results import SCHEMA, Manifest, Sample, Settings
 from bench.servertrace import EVENTS, KEYS
+from bench.sources import MEMBERS
 from bench.stats import Issue, Latency, StageTime, Summary
 from bench.verdict import CODES
-from pipelines.spans import OTHER, STAGES, Request, Span
+from pipelines import tasks
+from pipelines.brokers import BROKERS, broker, kafka_settings
+from pipelines.crops import QUALITY
+from pipelines.messages import FORMS
+from pipelines.services.kafka import HEAP, PROPERTIES
+from pipelines.spans import OTHER, STAGES, Call, Request, Span
+from pipelines.stages import IN_FLIGHT
+from pipelines.tasks import Dnn
+from pipelines.topologies import TOPOLOGIES
+from pipelines.worker import command as worker
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "results" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -46,6 +62,8 @@ FORBIDDEN = tuple(
 )
 # Locust has an option of the same meaning, or names the run on its own.
 NOT_IN_LOCUST = {"users", "duration", "server", "format"}
+WORKER = "python -m pipelines.worker"
+TAKEOVER_S = inspect.signature(broker).parameters["takeover_s"].default
 
 
 def page(name: str) -> str:
@@ -73,24 +91,55 @@ def section(text: str, title: str) -> str:
     return found[1]
 
 
-def options(name: str) -> list[str]:
-    command = bench.get_command(click.Context(bench), name)
+def command_of(title: str) -> click.Command:
+    """The command that a section of docs/commands.md is about."""
+    if title == WORKER:
+        return worker
+    command = bench.get_command(click.Context(bench), title.removeprefix("bench "))
     assert command is not None
+    return command
+
+
+TITLES = [*(f"bench {name}" for name in COMMANDS), WORKER]
+
+
+def shown_options(title: str) -> list[click.Option]:
+    params = command_of(title).params
+    return [param for param in params if isinstance(param, click.Option) and not param.hidden]
+
+
+def options(title: str) -> list[str]:
     return [
-        option
-        for param in command.params
-        if isinstance(param, click.Option) and not param.hidden
-        for option in (*param.opts, *param.secondary_opts)
+        name for option in shown_options(title) for name in (*option.opts, *option.secondary_opts)
     ]
+
+
+def choices(kind: Any) -> list[str]:
+    """What a type of option allows, empty when it allows anything of a kind."""
+    if isinstance(kind, click.Choice):
+        return list(kind.choices)
+    return kind.name.split("|") if isinstance(kind, Several) and "|" in kind.name else []
+
+
+def option_rows(title: str) -> dict[str, list[str]]:
+    return rows(section(page("docs/commands.md"), title))
 
 
 def table_options(text: str) -> set[str]:
     return {name for name in rows(text) if name.startswith("--")}
 
 
+class LocustOption(msgspec.Struct):
+    """`ours` when it is not Locust's own."""
+
+    ours: bool
+    default: str | int | float | bool | None
+    choices: list[str]
+
+
 @cache
-def locust_options() -> dict[str, bool]:
-    """Every option that `locust -f bench/load.py` takes, and whether it is one of ours.
+def locust_options() -> dict[str, LocustOption]:
+    """Every option that `locust -f bench/load.py` takes.
 
     Asked of a child process: importing Locust patches the standard library, and its --help leaves
     out what a locustfile adds.
@@ -99,10 +148,12 @@ def locust_options() -> dict[str, bool]:
         "import argparse, json, locust.argument_parser as a\n"
         "def known():\n"
         "    shown = [x for x in a.get_parser()._actions if x.help != argparse.SUPPRESS]\n"
-        "    return [option for x in shown for option in x.option_strings]\n"
+        "    return {option: x for x in shown for option in x.option_strings}\n"
         "its = known()\n"
         "import bench.load\n"
-        "print(json.dumps({option: option not in its for option in known()}))"
+        "print(json.dumps({option: {\n"
+        "    'ours': option not in its, 'default': x.default, 'choices': list(x.choices or [])\n"
+        "} for option, x in known().items()}, default=str))"
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
@@ -111,7 +162,7 @@ def locust_options() -> dict[str, bool]:
         check=True,
         timeout=60,
     )
-    return msgspec.json.decode(done.stdout, type=dict[str, bool])
+    return msgspec.json.decode(done.stdout, type=dict[str, LocustOption])
 
 
 class Line(NamedTuple):
@@ -128,7 +179,7 @@ def command_lines() -> Iterator[tuple[str, str, bool]]:
         text = path.read_text(encoding="utf-8")
         fence = re.compile(r"^[ ]*```(?:sh)?\n(.*?)^[ ]*```", re.MULTILINE | re.DOTALL)
         for block in fence.findall(text):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", "").splitlines():
                 yield path.name, line.split(" #")[0].strip(), True
         for mention in named(re.sub(r"^[ ]*```.*?^[ ]*```", "", text, flags=re.M | re.S)):
             yield path.name, mention, False
@@ -152,34 +203,58 @@ def shown(line: Line) -> str:
     return f"{line.page}: {' '.join(line.words)}"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_and_option_is_documented(name: str) -> None:
-    told = table_options(section(page("docs/commands.md"), f"bench {name}"))
-    assert told == set(options(name))
+@pytest.mark.parametrize("title", TITLES)
+def test_every_command_and_option_is_documented(title: str) -> None:
+    told = table_options(section(page("docs/commands.md"), title))
+    assert told == set(options(title))
 
 
 def test_every_locust_option_of_ours_is_documented() -> None:
     told = table_options(section(page("docs/commands.md"), "locust -f bench/load.py"))
-    ours = {option for option, is_ours in locust_options().items() if is_ours}
+    ours = {name for name, option in locust_options().items() if option.ours}
     assert told == ours | {"--host"}
 
 
 def test_locust_takes_the_names_of_bench_run() -> None:
-    expected = {option for option in options("run") if option.strip("-") not in NOT_IN_LOCUST}
+    expected = {name for name in options("bench run") if name.strip("-") not in NOT_IN_LOCUST}
     assert expected <= locust_options().keys()
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_documented_defaults_are_the_real_ones(name: str) -> None:
-    command = bench.get_command(click.Context(bench), name)
-    assert command is not None
-    table = rows(section(page("docs/commands.md"), f"bench {name}"))
-    for param in command.params:
-        default = param.to_info_dict()["default"]
-        if not isinstance(param, click.Option) or default is None or param.is_flag:
+@pytest.mark.parametrize("title", TITLES)
+def test_documented_defaults_are_the_real_ones(title: str) -> None:
+    table = option_rows(title)
+    for option in shown_options(title):
+        default = option.to_info_dict()["default"]
+        if default in (None, ()) or option.is_flag:
             continue
-        told = table[param.opts[0]][1].strip("`")
-        assert _same(told, default), f"{param.opts[0]}: {told!r} is documented for {default!r}"
+        told = table[option.opts[0]][1].strip("`")
+        assert _same(told, default), f"{option.opts[0]}: {told!r} is documented for {default!r}"
+
+
+def test_documented_defaults_of_locusts_options_are_the_real_ones() -> None:
+    table = option_rows("locust -f bench/load.py")
+    for name, option in locust_options().items():
+        if option.ours and option.default:
+            assert table[name][1].strip("`") == str(option.default), name
+
+
+@pytest.mark.parametrize("title", [*TITLES, "locust -f bench/load.py"])
+def test_every_choice_of_an_option_is_documented(title: str) -> None:
+    if title.startswith("locust"):
+        known = {name: option.choices for name, option in locust_options().items() if option.ours}
+    else:
+        known = {option.opts[0]: choices(option.type) for option in shown_options(title)}
+    table = option_rows(title)
+    untold = {
+        name: missing
+        for name, allowed in known.items()
+        if (missing := [one for one in allowed if not _says(table[name], one)])
+    }
+    assert not untold
+
+
+def _says(cells: list[str], name: str) -> bool:
+    return bool(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", " ".join(cells)))
 
 
 def _same(told: str, default: object) -> bool:
@@ -205,8 +280,9 @@ def test_every_issue_code_is_documented() -> None:
     ("title", "struct"),
     [
         *(("manifest.json", Manifest), ("manifest.json", Settings), ("samples.jsonl", Sample)),
-        *(("requests-PID.jsonl", Request), ("requests-PID.jsonl", Span)),
+        *(("requests-PID.jsonl", each) for each in (Request, Span, Call)),
         *(("JSON report", each) for each in (Summary, StageTime, Latency, Issue)),
+        *(("JSON of a sweep", each) for each in (Sweep, Point, Run)),
     ],
 )
 def test_every_field_is_documented(title: str, struct: type[msgspec.Struct]) -> None:
@@ -222,6 +298,100 @@ def test_every_schema_version_has_its_history_line() -> None:
     told = section(page("docs/results.md"), "Versions of the files")
     versions = [int(number) for number in re.findall(r"^\| (\d+) \|", told, re.MULTILINE)]
     assert versions == list(range(1, SCHEMA + 1))
+
+
+def dnns() -> dict[str, Dnn]:
+    found = [*(task.dnn for task in tasks.tasks()), *(chain.second for chain in tasks.chains())]
+    return {dnn.model: dnn for dnn in found}
+
+
+def test_every_pipeline_is_documented() -> None:
+    assert set(tasks.PIPELINES) <= rows(page("docs/models.md")).keys()
+    assert set(tasks.PIPELINES) <= named(section(page("README.md"), "On your own"))
+    assert set(tasks.PIPELINES) <= named(section(page("docs/commands.md"), "bench run"))
+
+
+@pytest.mark.parametrize("name", dnns())
+def test_the_input_and_the_outputs_of_a_dnn_are_as_documented(name: str) -> None:
+    dnn = dnns()[name]
+    (row,) = [
+        line
+        for line in page("docs/models.md").splitlines()
+        if re.match(rf"\|[^|]*\|[^|]*`{name}`", line)
+    ]
+    assert f"| {dnn.input.width}x{dnn.input.height} |" in row
+    size = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in dnn.outputs)
+    assert f" {size:,} bytes" in row
+    if name in [task.dnn.model for task in tasks.tasks()]:
+        assert f"| {dnn.input.fit} |" in row
+
+
+def test_wherever_depth_is_named_it_is_said_to_be_untrained() -> None:
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        if "depth" in text:
+            assert "untrained" in text, path
+
+
+def test_everything_fetched_has_its_source_and_licence_in_the_readme() -> None:
+    table = section(page("README.md"), "What it is made of")
+    for name, member in MEMBERS.items():
+        (row,) = [line for line in table.splitlines() if f"`{name}`" in line]
+        _, origin, package, licence = [cell.strip() for cell in row.strip("|").split("|")]
+        assert package.split()[0] == member.package.name
+        assert origin
+        assert licence
+
+
+def test_every_topology_is_documented() -> None:
+    text = page("docs/chains.md")
+    told = rows(section(text, "With a broker"))
+    assert list(told) == list(BROKERS)
+    without = [name for name in TOPOLOGIES if name not in BROKERS]
+    assert set(without) <= named(section(text, "Without a broker"))
+    assert f" for {TAKEOVER_S:g} s" in section(text, "With a broker")
+    assert f"more than {IN_FLIGHT} of them" in section(text, "With a broker")
+
+
+def test_every_form_of_crops_is_documented_with_its_bytes() -> None:
+    told = rows(section(page("docs/chains.md"), "How crops travel"))
+    assert tuple(told) == ("--crops", *FORMS)
+    for chain in tasks.chains():
+        bytes_ = chain.second.input.height * chain.second.input.width * 3
+        assert f"{bytes_:,} bytes" in told["raw"], chain.name
+    assert f"quality {QUALITY}" in str(told["jpeg"])
+
+
+def test_documented_bounds_are_the_real_ones() -> None:
+    told = rows(section(page("docs/chains.md"), "Bounds"))
+    assert told
+    for name, cells in told.items():
+        module, _, constant = name.rpartition(".")
+        value = getattr(importlib.import_module(module), constant)
+        number = cells[1].split()[0].replace(",", "")
+        assert number == (value if isinstance(value, str) else f"{value:g}"), name
+
+
+def test_every_setting_of_kafka_is_documented_with_its_value() -> None:
+    text = section(page("docs/chains.md"), "Kafka")
+    told = rows(text)
+    clients = {
+        name: str(value)
+        for constant, table in vars(kafka_settings).items()
+        if constant.isupper() and isinstance(table, dict)
+        for name, value in table.items()
+    }
+    for name, value in clients.items():
+        assert told[name][2] == value, name
+    for name in kafka_settings.TUNED:
+        assert told[name][1] != told[name][2], name
+    for name, value in PROPERTIES.items():
+        assert value in told[name][1:], name
+    timeouts = {"session.timeout.ms": 1, "max.poll.interval.ms": 1, "heartbeat.interval.ms": 0.1}
+    for name, part in timeouts.items():
+        assert float(told[name][2]) == TAKEOVER_S * 1000 * part, name
+    assert told.keys() == clients.keys() | PROPERTIES.keys() | timeouts.keys()
+    assert f"{HEAP.removesuffix('m')} MB of heap" in text
 
 
 def test_every_exit_code_is_documented() -> None:
@@ -249,6 +419,15 @@ def test_bench_command_lines_parse(line: Line) -> None:
     assert command is not None
     try:
         command.make_context(name, arguments)
+    except click.MissingParameter:
+        assert not line.whole
+
+
+@pytest.mark.parametrize("line", lines_of("python"), ids=shown)
+def test_python_command_lines_parse(line: Line) -> None:
+    assert line.words[:2] == ("-m", "pipelines.worker")
+    try:
+        worker.make_context(WORKER, list(line.words[2:]))
     except click.MissingParameter:
         assert not line.whole
 

@@ -174,7 +174,7 @@ def test_the_browser_and_a_gpu_are_optional(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_real_machine_gets_every_check_with_a_cure_where_one_is_due(project: Path) -> None:
     checks = examine(project)
-    assert len({check.name for check in checks}) == len(checks) == 16
+    assert len({check.name for check in checks}) == len(checks) == 18
     for check in checks:
         assert bool(check.cure) == (check.state != "ok"), check
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bench import images, sources
-from bench.images import build_images, images_of
+from bench.images import build_images, ensure_images, images_of
 from pipelines.errors import SourceError
 
 DOWNLOADS = Path(__file__).parent.parent / sources.DOWNLOADS
@@ -142,14 +142,32 @@ def test_an_unknown_name_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="'huge' is neither") as raised:
         images_of("huge")
     assert "small, medium, large" in raised.value.hint
-    with pytest.raises(SourceError, match="no image set is called 'huge'"):
-        build_images(tmp_path, sets=["huge"])
+    with pytest.raises(SourceError, match="no image set is called 'faces-13'") as raised:
+        build_images(tmp_path, sets=["faces-13"])
+    assert raised.value.hint == "the sets are: small, medium, large, faces-0..12, text-0..12"
 
 
 def test_a_set_that_is_not_built_says_how_to_build_it(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="'large' is not built") as raised:
         images_of("large", folder=tmp_path)
     assert raised.value.hint == "run 'bench images --sets large'"
+
+
+def test_sets_that_are_not_there_are_built_and_nothing_else(tmp_path: Path) -> None:
+    build_images(tmp_path, sets=["small"], count=2, downloads=DOWNLOADS)
+    mine = tmp_path / "mine"
+    ensure_images(["small", "text-1", str(mine), "text-1"], folder=tmp_path, downloads=DOWNLOADS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small", "text-1"]
+    assert len(images_of("small", folder=tmp_path).paths) == 2, "a set that was there is another"
+    found = images_of("text-1", folder=tmp_path)
+    assert (found.name, len(found.paths)) == ("text-1", 32)
+    assert (found.median_width, found.median_height) == (960, 960)
+
+
+def test_nothing_is_said_of_sets_whose_content_nobody_counted(built: Path) -> None:
+    for name in ("small", "medium", "large"):
+        files = json.loads((built / name / "index.json").read_bytes())["files"]
+        assert all({"faces", "words"}.isdisjoint(file) for file in files)
 
 
 def test_the_command_builds_and_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,3 +178,10 @@ def test_the_command_builds_and_tells(tmp_path: Path, monkeypatch: pytest.Monkey
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("build/images/small 2 images, median 60x70 pixels, ")
     assert "making 2 small images" in result.stderr
+
+
+def test_the_command_builds_faces_and_text_too_unless_told_otherwise() -> None:
+    shown = CliRunner().invoke(images.command, ["--help"])
+    words = " ".join(shown.output.split())
+    assert "[default: small,medium,large,faces-4,text-4]" in words
+    assert "small, medium, large, faces-0..12, text-0..12" in words

@@ -12,7 +12,7 @@ from injection import DELAY_NS, PLACES, LateProxy, late_locustfile, late_server
 
 from bench import results, servertrace
 from bench.attribution import COLUMNS, Ledger, ledger, records_of
-from bench.run import LOAD, Plan, execute
+from bench.plan import LOAD, Plan, execute
 
 pytestmark = [pytest.mark.triton, pytest.mark.usefixtures("triton")]
 

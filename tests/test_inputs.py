@@ -21,21 +21,24 @@ from jpegs import BAD, GOOD, ODD, encode, photograph, rotated, without_tables
 
 from bench.images import images_of
 from pipelines import jpeg, server
-from pipelines.classification import Classification
 from pipelines.engine import TensorSpec
 from pipelines.errors import EngineError, ImageError
-from pipelines.preprocess import DEVIATION, SIZE, WAYS, Tensor, preprocessor
+from pipelines.inputs import IMAGENET_DEVIATION, Tensor
+from pipelines.preprocess import WAYS, preprocessor
+from pipelines.single import Single
+from pipelines.tasks import task
 from pipelines.triton_http import HttpEngine
 
 MEAN_LEVELS, P99_LEVELS = 4, 25
-SHAPE = (3, SIZE, SIZE)
+INPUT = task("classification").dnn.input
+SHAPE = (3, INPUT.height, INPUT.width)
 LOGITS = TensorSpec("logits", np.float32, (1, 1000))
 TENSOR = TensorSpec("tensor", np.float32, (1, *SHAPE))
 
 
 @pytest.fixture(scope="module")
 def ways() -> dict[str, Any]:
-    return {way: preprocessor(way) for way in WAYS}
+    return {way: preprocessor(way, INPUT) for way in WAYS}
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def ask(http: HttpEngine, model: str, image: bytes, spec: TensorSpec) -> Any:
 
 
 def assert_agree(tensors: dict[str, Tensor]) -> None:
-    levels = 255 * np.array(DEVIATION).reshape(3, 1, 1)
+    levels = 255 * np.array(IMAGENET_DEVIATION).reshape(3, 1, 1)
     for (one, a), (other, b) in itertools.combinations(tensors.items(), 2):
         differences = np.abs(a - b) * levels
         assert differences.mean() <= MEAN_LEVELS, (one, other)
@@ -65,13 +68,12 @@ def test_a_bad_image_is_a_clear_error_in_every_way(ways: dict[str, Any], name: s
     for preprocess in ways.values():
         with pytest.raises(ImageError, match=words):
             preprocess(image)
-        tensor, _ = preprocess(GOOD)  # the next one gets its result
-        assert tensor.shape == SHAPE
+        assert preprocess(GOOD).tensor.shape == SHAPE  # the next one gets its result
 
 
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_image_gives_the_same_tensor_in_every_way(ways: dict[str, Any], name: str) -> None:
-    tensors = {way: preprocess(ODD[name])[0] for way, preprocess in ways.items()}
+    tensors = {way: preprocess(ODD[name]).tensor for way, preprocess in ways.items()}
     for tensor in tensors.values():
         assert tensor.shape == SHAPE
         assert tensor.dtype == np.float32
@@ -82,24 +84,27 @@ def test_an_odd_image_gives_the_same_tensor_in_every_way(ways: dict[str, Any], n
 def test_the_ways_agree_on_photographs(ways: dict[str, Any]) -> None:
     for path in images_of("medium").paths:
         image = path.read_bytes()
-        assert_agree({way: preprocess(image)[0] for way, preprocess in ways.items()})
+        assert_agree({way: preprocess(image).tensor for way, preprocess in ways.items()})
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("way", WAYS)
 def test_a_rotated_photograph_stands_upright(way: str, orientation: int) -> None:
-    preprocess = preprocessor(way)
+    preprocess = preprocessor(way, INPUT)
     upright = encode(photograph(), quality=95)
     turned = rotated(photograph(), orientation)
-    assert_agree({"upright": preprocess(upright)[0], "turned": preprocess(turned)[0]})
+    assert_agree({"upright": preprocess(upright).tensor, "turned": preprocess(turned).tensor})
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_damaged_exif_does_not_cost_the_pixels(way: str) -> None:
     broken = b"\xff\xe1\x00\x10Exif\0\0MM\0*\xff\xff\xff\xff"
-    preprocess = preprocessor(way)
+    preprocess = preprocessor(way, INPUT)
     assert_agree(
-        {"with": preprocess(GOOD[:2] + broken + GOOD[2:])[0], "without": preprocess(GOOD)[0]}
+        {
+            "with": preprocess(GOOD[:2] + broken + GOOD[2:]).tensor,
+            "without": preprocess(GOOD).tensor,
+        }
     )
 
 
@@ -123,13 +128,13 @@ def test_the_server_refuses_a_bad_image_and_serves_the_next(
 def test_the_server_gives_what_the_way_gives_here(
     http: HttpEngine, ways: dict[str, Any], name: str, way: str
 ) -> None:
-    served = ask(http, f"preprocess_{way}", ODD[name], TENSOR)
-    np.testing.assert_array_equal(served, ways[way](ODD[name])[0])
+    served = ask(http, f"preprocess_classification_{way}", ODD[name], TENSOR)
+    np.testing.assert_array_equal(served, ways[way](ODD[name]).tensor)
     assert np.isfinite(ask(http, f"classification_{way}", ODD[name], LOGITS)).all()
 
 
 def test_the_ways_agree_on_what_is_in_a_photograph(http: HttpEngine) -> None:
-    pipelines = [Classification(http, way=way, place="server") for way in WAYS]
+    pipelines = [Single(http, task("classification"), way=way, place="server") for way in WAYS]
     answers = []
     for path in images_of("medium").paths[:8]:
         image = path.read_bytes()
@@ -176,11 +181,14 @@ def dali_model(monkeypatch: pytest.MonkeyPatch, triton_parts: None) -> Any:  # n
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     model = module.TritonPythonModel()
-    config = '{"max_batch_size": 8, "input": [{"name": "jpeg"}], "output": [{"name": "tensor"}]}'
+    config = """{
+        "max_batch_size": 8, "input": [{"name": "jpeg"}],
+        "output": [{"name": "tensor"}, {"name": "size"}]
+    }"""
     model.initialize(
         {
             "model_config": config,
-            "model_repository": str(server.REPOSITORY / "preprocess_dali"),
+            "model_repository": str(server.REPOSITORY / "preprocess_classification_dali"),
             "model_version": "1",
         }
     )
@@ -195,7 +203,7 @@ def test_a_poison_image_in_a_dali_batch_fails_only_itself(dali_model: Any) -> No
         errors = [response.error for response in responses]
         assert [bool(error) for error in errors] == [False, True, False, True, False, True]
         assert "cannot decode the JPEG" in errors[1]
-        preprocess = preprocessor("dali")
+        preprocess = preprocessor("dali", INPUT)
         for number in (0, 2, 4):
-            (tensor,) = responses[number].outputs
-            np.testing.assert_array_equal(tensor[0], preprocess(batch[number])[0])
+            tensor, _ = responses[number].outputs
+            np.testing.assert_array_equal(tensor[0], preprocess(batch[number]).tensor)

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from bench.attribution import COLUMNS, Spans, ledger, records_of, sweep
 from bench.servertrace import EVENTS, KEYS
-from pipelines.outcome import spans_of_marks
-from pipelines.spans import OTHER, STAGES, Request, Span
+from pipelines.spans import OTHER, STAGES, Call, Request, Span
 
 END = 60
 STAGE_NAMES = sorted(STAGES)
@@ -22,7 +21,8 @@ SPAN = st.tuples(
 
 def request(spans: list[Span], *, id: str = "r", due: int = 0, end: int = END) -> Request:
     """A request from `due` to `end` whose exchange with the server took all of it."""
-    return Request(id, "classification", due, due, end, None, due + 1, end - 1, 0, 0, spans)
+    calls = [Call(id, due + 1, end - 1)]
+    return Request(id, "classification", due, due, end, None, 0, 0, spans, calls)
 
 
 def no_trace() -> pd.DataFrame:
@@ -77,7 +77,8 @@ def test_requests_of_different_chunks_do_not_mix() -> None:
     count = 12_001
     rows = np.arange(count)
     stage = np.full(count, COLUMNS.index("decode"))
-    spans = Spans(rows[::-1], stage, 1000 * rows[::-1] + 1, 1000 * rows[::-1] + 8)
+    start, one = 1000 * rows[::-1] + 1, np.ones(count, np.int64)
+    spans = Spans(rows[::-1], stage, start, start + 7, one, one)
     times = sweep(spans, due_ns=1000 * rows, end_ns=1000 * rows + 10)
     assert (times[:, COLUMNS.index("decode")] == 7).all()
     assert (times[:, COLUMNS.index(OTHER)] == 3).all()
@@ -127,7 +128,7 @@ def traced() -> tuple[Request, pd.DataFrame]:
         "COMPUTE_END": 97,
     }
     own = [Span("encode", 0, 2, "client"), Span("parse", 96, 100, "client")]
-    sent = Request("r", "classification", 0, 0, 100, None, 2, 96, 0, 0, own)
+    sent = Request("r", "classification", 0, 0, 100, None, 0, 0, own, [Call("r", 2, 96)])
     return sent, trace_of(ensemble, first, second)
 
 
@@ -154,7 +155,12 @@ def test_a_trace_is_joined_with_the_clients_spans() -> None:
 
 def test_a_models_own_spans_take_the_place_of_its_box() -> None:
     sent, trace = traced()
-    sent.spans += spans_of_marks("pre", [18, 19, 20, 30, 34, 36, 38])
+    steps = ("queue", "input", "decode", "resize", "normalize", "queue")
+    marks = (18, 19, 20, 30, 34, 36, 38)
+    sent.spans += [
+        Span(stage, start, end, "pre")
+        for stage, start, end in zip(steps, marks, marks[1:], strict=False)
+    ]
     counted = ledger(records_of([sent]), trace, stages=STAGES_OF)
     times = dict(zip(COLUMNS, counted.time_ns[0].tolist(), strict=True))
     assert times["preprocess"] == 0
@@ -189,3 +195,88 @@ def test_a_failed_request_is_counted_by_its_reason() -> None:
     records = records_of([failed, request([])])
     assert records.failed == {"the image is empty": 1}
     assert len(records.id) == 1
+
+
+def test_what_the_request_did_not_wait_for_is_work_but_no_time() -> None:
+    last = Span("inference", 20, 40, "dnn")
+    earlier = Span("inference", 5, 15, "dnn", critical=False)
+    records = records_of([request([last, earlier])])
+    counted = ledger(records, no_trace(), stages={})
+    column = COLUMNS.index("inference")
+    assert counted.time_ns[0, column] == 20
+    assert counted.work_ns[0, column] == 30
+    assert counted.time_ns[0].sum() == END
+
+
+def test_the_work_of_a_batch_is_shared_by_its_items() -> None:
+    records = records_of([request([Span("inference", 0, 40, "dnn", 8)])])
+    counted = ledger(records, no_trace(), stages={})
+    column = COLUMNS.index("inference")
+    assert counted.time_ns[0, column] == 40
+    assert counted.work_ns[0, column] == 5
+
+
+def batch_of(request_id: str) -> dict[str, object]:
+    """A traced execution of a DNN that somebody asked directly."""
+    return {
+        "request": request_id,
+        "model": "dnn",
+        "id": 7,
+        "REQUEST_START": 12,
+        "HTTP_SEND_START": 55,
+        "COMPUTE_START": 14,
+        "COMPUTE_INPUT_END": 16,
+        "COMPUTE_OUTPUT_START": 50,
+        "COMPUTE_END": 52,
+    }
+
+
+def test_a_batch_with_crops_of_two_requests_counts_for_both() -> None:
+    batch = Call("batch", 10, 58, 2)
+    two = [Request(id, "faces", 0, 0, END, None, 0, 0, [], [batch]) for id in ("one", "another")]
+    counted = ledger(records_of(two), trace_of(batch_of("batch")), stages=STAGES_OF)
+    assert counted.joined.all()
+    column = COLUMNS.index("inference")
+    assert counted.time_ns[:, column].tolist() == [34, 34]
+    assert counted.work_ns[:, column].tolist() == [17, 17]
+
+
+def test_a_request_is_joined_only_when_all_its_calls_are() -> None:
+    calls = [Call("batch", 10, 58), Call("lost", 58, 59)]
+    asked = Request("r", "faces", 0, 0, END, None, 0, 0, [], calls)
+    counted = ledger(records_of([asked]), trace_of(batch_of("batch")), stages=STAGES_OF)
+    assert not counted.joined.any()
+
+
+def test_what_a_model_asks_of_its_own_server_is_a_call_of_its_own() -> None:
+    asking = {
+        "request": "r",
+        "model": "fused",
+        "id": 1,
+        "REQUEST_START": 4,
+        "HTTP_SEND_START": 56,
+        "COMPUTE_START": 5,
+        "COMPUTE_INPUT_END": 6,
+        "COMPUTE_OUTPUT_START": 53,
+        "COMPUTE_END": 54,
+    }
+    inner = batch_of("r/0") | {"parent": 1, "HTTP_SEND_START": 0, "COMPUTE_OUTPUT_START": 40}
+    own = [Span("input", 6, 8, "fused"), Span("encode", 8, 10, "fused")]
+    own.append(Span("parse", 53, 53, "fused"))
+    sent = Request(
+        "r", "faces", 0, 0, END, None, 0, 0, own, [Call("r", 1, 58), Call("r/0", 10, 53)]
+    )
+    stages = {"fused": "preprocess", "dnn": "inference"}
+    counted = ledger(records_of([sent]), trace_of(asking, inner), stages=stages)
+    times = dict(zip(COLUMNS, counted.time_ns[0].tolist(), strict=True))
+    assert counted.joined.all()
+    assert {name: time for name, time in times.items() if time} == {
+        "send": 3 + 2,  # of the client, and from the model to its own server
+        "queue": 1 + 2,
+        "input": 3 + 2,  # of the model that asks, its own span included, and of the DNN
+        "encode": 2,
+        "inference": 24,
+        "output": 12 + 3,  # of the DNN until its results were copied, of the asking model
+        "receive": 1 + 2,
+        "other": 1 + 2,
+    }

@@ -21,9 +21,9 @@ from processes import BENCH, LOCUST, ROOT, alive, family, run, started, until, w
 from bench import results, servertrace
 from bench.sources import DOWNLOADS, read_members
 from pipelines import server
-from pipelines.classification import PLACES, Classification
-from pipelines.engine import engine
+from pipelines.engine import endpoint
 from pipelines.preprocess import WAYS
+from pipelines.topologies import PLACES, Setup, pipeline
 
 KEYS = {
     *("run", "valid", "issues", "requests", "errors", "throughput_per_s", "latency_ms", "stages"),
@@ -79,7 +79,7 @@ def assert_whole(folder: Path, *, processes: int) -> None:
     assert [request.id for request in measured if ensembles[request.id] != 1] == []
     code, summary = report(folder)
     assert summary["issues"] == [] or codes(summary) <= {"FEW"}, summary["issues"]
-    assert (code, summary["valid"], summary["schema"]) == (0, True, 1)
+    assert (code, summary["valid"], summary["schema"]) == (0, True, 2)
     assert set(summary) >= KEYS
     assert set(summary["latency_ms"]) == {"mean", "p50", "p90", "p95", "p99", "max"}
     for stage in summary["stages"].values():
@@ -173,17 +173,24 @@ def coffee_jpeg(coffee: bytes) -> bytes:
 def test_every_path_to_the_network_sees_the_same(
     triton: server.Server, coffee_jpeg: bytes, transport: str, way: str, place: str
 ) -> None:
-    url = f"127.0.0.1:{triton.port + 1}" if transport == "grpc" else triton.url
-    pipeline = Classification(engine(transport, url), way=way, place=place)
+    setup = Setup(
+        pipeline="classification",
+        way=way,
+        place=place,
+        transport=transport,
+        url=endpoint(transport, triton.url),
+    )
+    ask = pipeline(setup)
     try:
         for number in range(2):
-            outcome = pipeline(coffee_jpeg, request_id=f"t{number}")
+            outcome = ask(coffee_jpeg, request_id=f"t{number}")
             best, odds = outcome.answer[0]
             assert best == ESPRESSO
             assert odds > 0.5
-            assert outcome.sent_ns < outcome.received_ns
+            (call,) = outcome.calls
+            assert call.sent_ns < call.received_ns
     finally:
-        pipeline.close()
+        ask.close()
     assert not list(Path("/dev/shm").glob(f"visiontax-{psutil.Process().pid}-*put"))
 
 
@@ -376,7 +383,7 @@ NESTED = b'{"schema":1,"machine":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001
         (b"\xff\xfe\x00", "cannot read"),
         (b"[1, 2]", "cannot read"),
         (b'{"schema": 1', "cannot read"),
-        (b'{"schema": 99}', "has results schema 99; this version reads up to 1"),
+        (b'{"schema": 99}', "has results schema 99; this version reads up to 2"),
         (b'{"schema": "1"}', "has results schema '1'"),
         (b'{"schema": true}', "has results schema True"),
         (b'{"schema": 0}', "has results schema 0"),

@@ -1,34 +1,35 @@
-"""The built model repository: the real network, labels of real photographs, and rebuilding."""
+"""The built model repository: what is in it, that it fits the tasks, and building it again."""
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 from pathlib import Path
 
+import networks
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from google.protobuf import text_format
+from networks import DNNS, DOWNLOADS, ROOT, photograph, tensor_of
+from onnx import helper
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
-from bench import sources
+from bench import models
 from bench.mobilenetv2 import fold_batch_norm
-from bench.models import build_models, command
+from bench.models import BuiltFile, build_models, command
 from bench.pth import read_state_dict
 from bench.sources import read_members
 from pipelines.errors import SourceError
-
-ROOT = Path(__file__).parent.parent
-DOWNLOADS = ROOT / sources.DOWNLOADS
 
 CATS = {281, 282, 285}  # tabby, tiger cat, Egyptian cat
 ESPRESSO = {967}
 MOTOR_BIKES = {665, 670}  # moped, motor scooter
 PALACE = {698}
+
+each_dnn = pytest.mark.parametrize("name", sorted(DNNS))
 
 
 @pytest.fixture(scope="module")
@@ -38,25 +39,12 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return repo
 
 
-@pytest.fixture(scope="module")
-def session(repo: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(repo / "mobilenetv2" / "1" / "model.onnx")
-
-
-def tensor_of(photograph: str) -> npt.NDArray[np.float32]:
-    """The photograph as the network was trained to see it: [3,224,224], resized and centred."""
-    data = read_members([photograph], downloads=DOWNLOADS)[photograph]
-    image = Image.open(io.BytesIO(data)).convert("RGB")
-    side = min(image.size) * 224 / 256
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    pixels = np.asarray(image.resize((224, 224), Image.Resampling.BILINEAR, box=box), np.float32)
-    mean, deviation = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-    return np.ascontiguousarray(((pixels / 255 - mean) / deviation).transpose(2, 0, 1))
+def onnx_of(repo: Path, name: str) -> Path:
+    return repo / name / "1" / "model.onnx"
 
 
 @pytest.mark.parametrize(
-    ("photograph", "labels", "share"),
+    ("name", "labels", "share"),
     [
         ("chelsea", CATS, 0.9),
         ("coffee", ESPRESSO, 0.9),
@@ -65,32 +53,80 @@ def tensor_of(photograph: str) -> npt.NDArray[np.float32]:
     ],
 )
 def test_photographs_get_their_labels(
-    session: onnxruntime.InferenceSession, photograph: str, labels: set[int], share: float
+    repo: Path, name: str, labels: set[int], share: float
 ) -> None:
-    (logits,) = session.run(["logits"], {"input": tensor_of(photograph)[None]})
-    assert logits.shape == (1, 1000)
+    dnn = DNNS["mobilenetv2"]
+    logits = networks.run_one(onnx_of(repo, dnn.model), dnn, photograph(name))["logits"]
     assert np.isfinite(logits).all()
     assert np.abs(logits).mean() > 0.5, "tiny outputs: the weights did not survive"
-    odds = np.exp(logits[0] - logits.max())
+    odds = np.exp(logits - logits.max())
     assert int(logits.argmax()) in labels
     assert sum(odds[label] for label in labels) / odds.sum() > share
 
 
-def test_a_batch_gives_what_its_images_give_alone(session: onnxruntime.InferenceSession) -> None:
-    batch = np.stack([tensor_of("chelsea"), tensor_of("coffee"), tensor_of("china")])
-    (together,) = session.run(["logits"], {"input": batch})
-    alone = [session.run(["logits"], {"input": image[None]})[0][0] for image in batch]
-    np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-3)
+@each_dnn
+def test_a_dnn_takes_and_gives_what_its_task_says(repo: Path, name: str) -> None:
+    model, dnn = onnx.load(onnx_of(repo, name)), DNNS[name]
+    size = (3, dnn.input.height, dnn.input.width)
+    assert interface(model.graph.input) == [("input", np.float32, size)]
+    expected = [(output.name, output.dtype, output.shape) for output in dnn.outputs]
+    assert interface(model.graph.output) == expected
 
 
-def test_batch_normalisation_is_folded_and_old_servers_can_load_it(repo: Path) -> None:
-    model = onnx.load(repo / "mobilenetv2" / "1" / "model.onnx")
-    kinds = [node.op_type for node in model.graph.node]
+def interface(values: object) -> list[tuple[str, type, tuple[int, ...]]]:
+    found = []
+    for value in values:
+        kind = value.type.tensor_type
+        batch, *rest = kind.shape.dim
+        assert batch.dim_param, "the batch size is fixed"
+        dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type).type
+        found.append((value.name, dtype, tuple(each.dim_value for each in rest)))
+    return found
+
+
+@each_dnn
+def test_a_batch_gives_what_its_images_give_alone(repo: Path, name: str) -> None:
+    dnn, path = DNNS[name], onnx_of(repo, name)
+    tensors = [tensor_of(photograph(each), dnn.input) for each in ("chelsea", "astronaut")]
+    together = networks.run(path, dnn, np.concatenate(tensors))
+    alone = [networks.run(path, dnn, tensor) for tensor in tensors]
+    for output in dnn.outputs:
+        expected = np.concatenate([one[output.name] for one in alone])
+        assert together[output.name].shape == (2, *output.shape)
+        np.testing.assert_allclose(together[output.name], expected, rtol=1e-3, atol=1e-3)
+
+
+@each_dnn
+def test_servers_load_a_dnn_without_complaint(
+    repo: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert onnx.load(onnx_of(repo, name)).ir_version == 8, "older servers refuse a newer one"
+    onnxruntime.InferenceSession(onnx_of(repo, name), providers=["CPUExecutionProvider"])
+    assert capfd.readouterr().err == ""
+
+
+@each_dnn
+def test_its_configuration_is_that_of_its_task(name: str) -> None:
+    dnn = DNNS[name]
+    text = (ROOT / "triton_repo" / name / "config.pbtxt").read_text()
+    config = text_format.Parse(text, ModelConfig())
+    assert (config.name, config.backend) == (name, "onnxruntime")
+    assert config.max_batch_size >= 8
+    size = [3, dnn.input.height, dnn.input.width]
+    assert [(each.name, list(each.dims)) for each in config.input] == [("input", size)]
+    kinds = {np.float32: "TYPE_FP32", np.int64: "TYPE_INT64"}
+    assert [
+        (each.name, DataType.Name(each.data_type), tuple(each.dims)) for each in config.output
+    ] == [(output.name, kinds[output.dtype], output.shape) for output in dnn.outputs]
+    for threads in ("intra_op_thread_count", "inter_op_thread_count"):
+        assert config.parameters[threads].string_value == "1"
+    assert not config.instance_group, "the server sizes its instances when it starts"
+
+
+def test_batch_normalisation_is_folded(repo: Path) -> None:
+    kinds = [node.op_type for node in onnx.load(onnx_of(repo, "mobilenetv2")).graph.node]
     assert "BatchNormalization" not in kinds
     assert kinds.count("Conv") == 52
-    assert (model.ir_version, model.opset_import[0].version) == (8, 17)
-    assert [each.name for each in model.graph.input] == ["input"]
-    assert [each.name for each in model.graph.output] == ["logits"]
 
 
 def test_folding_keeps_the_function() -> None:
@@ -109,41 +145,51 @@ def test_folding_keeps_the_function() -> None:
 
 
 def test_what_is_built_and_correct_is_kept(repo: Path) -> None:
-    path = repo / "mobilenetv2" / "1" / "model.onnx"
-    before = path.stat().st_mtime_ns
-    (again,) = build_models(repo, downloads=repo / "nothing is fetched")
-    assert again.reused
-    assert path.stat().st_mtime_ns == before
-    assert sorted(each.name for each in path.parent.iterdir()) == ["built.json", "model.onnx"]
+    before = {path: path.stat().st_mtime_ns for path in onnx_files(repo)}
+    again = build_models(repo, downloads=repo / "nothing is fetched")
+    assert all(file.reused for file in again)
+    assert {path: path.stat().st_mtime_ns for path in onnx_files(repo)} == before
+    assert {file.path for file in again if file.path.suffix == ".onnx"} == set(before)
+    assert not list(repo.glob("*/1/*.part"))
 
 
-def test_a_damaged_model_is_built_again(tmp_path: Path) -> None:
-    (first,) = build_models(tmp_path, downloads=DOWNLOADS)
-    first.path.write_bytes(b"damaged")
-    (second,) = build_models(tmp_path, downloads=DOWNLOADS)
-    assert not second.reused
-    assert second.sha256 == first.sha256
+def onnx_files(repo: Path) -> list[Path]:
+    return sorted(repo.glob("*/1/model.onnx"))
 
 
-def test_every_model_of_the_real_repository_gets_what_triton_needs(tmp_path: Path) -> None:
-    for config in (ROOT / "triton_repo").glob("*/config.pbtxt"):
-        copy = tmp_path / config.parent.name / config.name
-        copy.parent.mkdir()
-        copy.write_bytes(config.read_bytes())
-    built = build_models(tmp_path, downloads=DOWNLOADS)
-    assert [model.name for model in built] == ["mobilenetv2", "preprocess_dali"]
-    for config in tmp_path.glob("*/config.pbtxt"):
-        if 'backend: "python"' not in config.read_text():
-            assert (config.parent / "1").is_dir()
-    assert all(model.reused for model in build_models(tmp_path, downloads=DOWNLOADS))
+@pytest.mark.parametrize("damaged", ["model.onnx", "charset.txt"])
+def test_a_damaged_file_is_built_again(repo: Path, damaged: str) -> None:
+    path = repo / "ppocr_rec" / "1" / damaged
+    before = path.read_bytes()
+    path.write_bytes(b"damaged")
+    built = {file.path: file for file in build_models(repo, downloads=DOWNLOADS)}
+    assert not built[path].reused
+    assert path.read_bytes() == before
+    assert built[onnx_of(repo, "centerface")].reused
 
 
-def test_the_command_prints_one_line_per_model(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_of_the_user_is_left_alone(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(models._RECIPES, "depth_untrained")
+    path = onnx_of(repo, "depth_untrained")
+    ours = path.read_bytes()
+    path.write_bytes(b"the user's own")
+    try:
+        built = build_models(repo, downloads=DOWNLOADS)
+        assert path.read_bytes() == b"the user's own"
+        assert path not in {file.path for file in built}
+    finally:
+        path.write_bytes(ours)
+
+
+def test_the_command_prints_one_line_per_file(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     result = CliRunner().invoke(command, ["--repo", str(repo)])
     assert result.exit_code == 0
-    (model,) = build_models(repo)
-    assert result.output == f"kept  {model.path} sha256 {model.sha256}\n"
+    assert result.stdout.splitlines() == [line_of(file) for file in build_models(repo)]
+
+
+def line_of(file: BuiltFile) -> str:
+    return f"kept  {file.path} sha256 {file.sha256}"
 
 
 class _Payload:

@@ -115,7 +115,7 @@ def test_text_says_what_was_run_and_what_came_of_it() -> None:
 def test_several_runs_are_compared_first() -> None:
     lines = render([summary(), failed()], format="text").splitlines()
     heads, first, second = (lines[i].split() for i in (2, 4, 5))
-    assert heads[:6] == ["run", "images", "preprocess", "place", "transport", "users"]
+    assert heads[:6] == ["run", "images", "preprocess", "place", "via", "users"]
     assert first[0] == "[1]"
     assert "30.8 %" in lines[4]
     assert second[-1] == "INVALID"

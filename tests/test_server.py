@@ -105,7 +105,7 @@ def test_a_repository_that_is_not_built_names_its_models(tmp_path: Path) -> None
     done = run(BENCH, "serve", "--repository", tmp_path)
     assert done.returncode == 1
     assert "error: the model repository is not built: " in done.stderr
-    for model in ("mobilenetv2", "preprocess_dali"):
+    for model in ("mobilenetv2", "preprocess_classification_dali"):
         assert model in done.stderr
     assert "hint: run 'bench models'" in done.stderr
 

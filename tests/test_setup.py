@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
 SCRIPTS = [ROOT / "scripts" / "setup", ROOT / ".ci" / "run"]
-TARGETS = ("help", "setup", "demo", "serve", "test", "lint", "lock", "clean")
+TARGETS = ("help", "setup", "kafka", "demo", "serve", "test", "lint", "lock", "clean")
 
 
 def make(*args: str) -> subprocess.CompletedProcess[str]:

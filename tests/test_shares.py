@@ -7,8 +7,8 @@ import pytest
 
 from bench import results, servertrace
 from bench.attribution import ledger, records_of
+from bench.plan import Plan, execute
 from bench.reports import summary_of
-from bench.run import Plan, execute
 
 pytestmark = pytest.mark.triton
 

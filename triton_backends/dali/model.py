@@ -28,7 +28,7 @@ class TritonPythonModel:
             threads=int(threads),
         )
         (self._input,) = [tensor["name"] for tensor in config["input"]]
-        (self._output,) = [tensor["name"] for tensor in config["output"]]
+        self._outputs = [tensor["name"] for tensor in config["output"]]
 
     def execute(self, requests):
         """Return a response per request."""
@@ -47,7 +47,7 @@ class TritonPythonModel:
         return image
 
     def _run(self, images):
-        """Return an output or an ImageError for each image."""
+        """Return the graph's outputs, or an ImageError, for each image."""
         if not images:
             return []
         try:
@@ -61,5 +61,8 @@ class TritonPythonModel:
         if isinstance(outcome, ImageError):
             return pb.InferenceResponse(error=pb.TritonError(str(outcome)))
         return pb.InferenceResponse(
-            [to_triton(pb, self._output, np.ascontiguousarray(outcome[None]))]
+            [
+                to_triton(pb, name, np.ascontiguousarray(output[None]))
+                for name, output in zip(self._outputs, outcome, strict=True)
+            ]
         )

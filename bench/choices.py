@@ -1,0 +1,83 @@
+"""What several commands let their users choose, and how that is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench import results
+from bench.stack import workers_of
+from pipelines.asking import MOST_CROPS
+from pipelines.engine import TRANSPORTS
+from pipelines.errors import VisiontaxError
+
+Command = Callable[..., Any]
+
+OFFERED = tuple(name for name in TRANSPORTS if name != "plain")
+"""The transports of `bench run`; `plain` needs the server that `bench plain` starts."""
+
+results_option = click.option(
+    "--results",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=results.RESULTS,
+    help="Where the runs' folders go.",
+)
+"""The option of every command that makes runs."""
+
+
+class Several(click.ParamType[list[str]]):
+    """One or several names, separated by commas; `known` lists them, None allows any."""
+
+    def __init__(self, known: Sequence[str] | None) -> None:
+        self._known = known
+        self.name = "|".join(known) if known else "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the list of names."""
+        if not isinstance(value, str):
+            return value
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        for name in names:
+            if self._known and name not in self._known:
+                self.fail(f"unknown: {name!r}; known: {', '.join(self._known)}", param, ctx)
+        if not names:
+            self.fail("is empty", param, ctx)
+        return names
+
+
+class Workers(click.ParamType[tuple[int, int]]):
+    """How many workers each stage has."""
+
+    name = "N,M"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the two numbers."""
+        try:
+            return workers_of(value) if isinstance(value, str) else value
+        except VisiontaxError as error:
+            self.fail(f"{error}; {error.hint}", param, ctx)
+
+
+def stack_options(command: Command) -> Command:
+    """Give a command the options that say what a run of a chain needs beside the load."""
+    made = (
+        click.option(
+            "--broker-url", help="A running broker's host:port; without it one is started."
+        ),
+        click.option(
+            "--workers", type=Workers(), default="1,1", help="Of the first and of the second stage."
+        ),
+        click.option(
+            "--batch", type=click.IntRange(1, MOST_CROPS), default=8, help="Most crops taken."
+        ),
+        click.option(
+            "--server", help="A running Triton's HTTP address; without it one is started."
+        ),
+    )
+    for option in reversed(made):
+        command = option(command)
+    return command

@@ -1,0 +1,142 @@
+"""The folders of the model repository that follow from the table of tasks: what preprocesses for a
+DNN, the ensemble of both, and the chains.
+
+They are written, not committed. A folder is known as ours by the first line of its configuration.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from pipelines import tasks
+from pipelines.engine import TensorSpec
+from pipelines.preprocess import WAYS
+from pipelines.tasks import Chain, Task
+
+MARK = "# Written by 'bench models' from pipelines/tasks: what is changed here is lost.\n"
+
+Files = dict[str, str]
+"""Path in a folder → content."""
+
+_CONFIG, _MODEL = "config.pbtxt", "1/model.py"
+_BATCH = 8
+_SIZE = TensorSpec("size", np.int64, (2,))
+_TRAIL = TensorSpec("trail", np.uint8, (-1,))
+_CHAIN_OUTPUTS = (
+    TensorSpec("readings", np.uint8, (-1,)),
+    _TRAIL,
+)
+_TYPES: dict[type, str] = {
+    np.float32: "TYPE_FP32",
+    np.int64: "TYPE_INT64",
+    np.uint8: "TYPE_UINT8",
+}
+
+
+def write(repo: Path) -> None:
+    """Write each file that is not there as it should be.
+
+    A folder of ours that the table no longer asks for is removed.
+    """
+    wanted = folders()
+    for config in sorted(repo.glob(f"*/{_CONFIG}")):
+        if config.parent.name not in wanted and config.read_text().startswith(MARK):
+            click.echo(f"removing {config.parent}, which nothing asks for any more", err=True)
+            shutil.rmtree(config.parent)
+    for folder, files in wanted.items():
+        # Triton asks for a version folder even where there is nothing to put into it.
+        (repo / folder / "1").mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            path = repo / folder / name
+            if not path.exists() or path.read_text() != text:
+                path.write_text(text)
+
+
+def folders() -> dict[str, Files]:
+    """Return the files of every folder."""
+    made = {}
+    for way in WAYS:
+        for task in tasks.tasks():
+            made[preprocessing(task, way)] = _preprocessing(task, way)
+            made[f"{task.name}_{way}"] = _ensemble(task, way)
+        for chain in tasks.chains():
+            made[f"{chain.name}_{way}"] = _chain(chain, way)
+    return made
+
+
+def preprocessing(task: Task, way: str) -> str:
+    """Return the name of the model that preprocesses for the task's DNN."""
+    return f"preprocess_{task.name}_{way}"
+
+
+def _preprocessing(task: Task, way: str) -> Files:
+    size = (3, task.dnn.input.height, task.dnn.input.width)
+    outputs = [TensorSpec("tensor", np.float32, size), *_extras(way)]
+    config = _config(preprocessing(task, way), outputs, batch=_BATCH)
+    config.input[0].allow_ragged_batch = True
+    if way == "dali":
+        return {_CONFIG: _text(config, backend="dali", num_threads="1")}
+    return {
+        _CONFIG: _text(config, backend="python", task=task.name, way=way),
+        _MODEL: _served_by("pipelines.triton_preprocess"),
+    }
+
+
+def _ensemble(task: Task, way: str) -> Files:
+    extras = _extras(way)
+    config = _config(f"{task.name}_{way}", [*task.dnn.outputs, *extras], batch=_BATCH)
+    config.platform = "ensemble"
+    steps = config.ensemble_scheduling.step
+    steps.add(
+        model_name=preprocessing(task, way),
+        model_version=-1,
+        input_map={"jpeg": "jpeg"},
+        output_map={name: name for name in ("tensor", *(each.name for each in extras))},
+    )
+    steps.add(
+        model_name=task.dnn.model,
+        model_version=-1,
+        input_map={"input": "tensor"},
+        output_map={each.name: each.name for each in task.dnn.outputs},
+    )
+    return {_CONFIG: _text(config)}
+
+
+def _chain(chain: Chain, way: str) -> Files:
+    config = _config(f"{chain.name}_{way}", _CHAIN_OUTPUTS, batch=0)
+    return {
+        _CONFIG: _text(config, backend="python", chain=chain.name, way=way),
+        _MODEL: _served_by("pipelines.triton_chain"),
+    }
+
+
+def _extras(way: str) -> list[TensorSpec]:
+    """What comes out of preprocessing beside the tensor; DALI takes no timestamps."""
+    return [_SIZE] if way == "dali" else [_SIZE, _TRAIL]
+
+
+def _served_by(module: str) -> str:
+    return f'{MARK}\nfrom {module} import TritonPythonModel\n\n__all__ = ["TritonPythonModel"]\n'
+
+
+def _config(name: str, outputs: Iterable[TensorSpec], *, batch: int) -> Any:
+    config = ModelConfig(name=name, max_batch_size=batch)
+    config.input.add(name="jpeg", data_type="TYPE_UINT8", dims=[-1])
+    for each in outputs:
+        config.output.add(name=each.name, data_type=_TYPES[each.dtype], dims=each.shape)
+    return config
+
+
+def _text(config: Any, *, backend: str = "", **parameters: str) -> str:
+    config.backend = backend
+    for name, value in parameters.items():
+        config.parameters[name].string_value = value
+    return MARK + str(text_format.MessageToString(config))

@@ -1,0 +1,102 @@
+"""What the two ways of using Redis as a message broker have in common, and the connection to it.
+
+Either takes one round trip to put any number of messages, and one or two to take some. What a dead
+taker held is looked for now and then, and what nobody uses any more expires.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from pipelines.errors import BrokerError
+
+EXPIRE_S = 3600
+"""A topic that nothing was put on for so long is forgotten."""
+
+PATIENCE_S = 10.0
+"""An answer that is so late will not come."""
+
+_SLICE_S = 1.0
+"""No one call blocks for longer, so that dead takers are noticed while waiting for messages."""
+
+Pipeline = Any  # of redis.client.Pipeline, whose commands return either it or an awaitable
+
+
+def connect(url: str) -> redis.Redis:
+    """Return a connection to the Redis at host:port, opened when it is first used."""
+    host, _, port = url.rpartition(":")
+    return redis.Redis(
+        host=host,
+        port=int(port),
+        protocol=2,
+        socket_timeout=PATIENCE_S,
+        socket_connect_timeout=PATIENCE_S,
+        retry=Retry(NoBackoff(), 0),  # a put that is repeated unasked is there twice
+    )
+
+
+@contextlib.contextmanager
+def speaking(url: str) -> Iterator[None]:
+    """Turn errors of Redis into BrokerError."""
+    try:
+        yield
+    except redis.ResponseError as error:
+        raise BrokerError(f"Redis at {url} refused: {error}") from error
+    except redis.RedisError as error:
+        raise BrokerError(
+            f"Redis at {url} does not answer: {error}", hint="is it running?"
+        ) from error
+
+
+class RedisBroker:
+    """What both ways have in common."""
+
+    def __init__(self, url: str, *, takeover_s: float) -> None:
+        self._url = url
+        self._redis = connect(url)
+        self._takeover_ms = max(1, round(takeover_s * 1000))
+        self._slice_s = min(_SLICE_S, takeover_s / 4)
+        self._taker = new_name()
+        self._topics: set[str] = set()
+        self._rescued: dict[str, float] = {}
+
+    def take(self, topic: str, *, most: int, wait_s: float) -> list[bytes]:
+        """As Broker.take."""
+        self._topics.add(topic)
+        until = time.monotonic() + wait_s
+        with speaking(self._url):
+            while True:
+                left_s = max(0.0, until - time.monotonic())
+                taken = self._take(topic, most, int(1000 * min(left_s, self._slice_s)))
+                if taken or time.monotonic() >= until:
+                    return taken
+
+    def _take(self, topic: str, most: int, wait_ms: int) -> list[bytes]:
+        """Acknowledge what is held, and return up to `most` messages."""
+        raise NotImplementedError
+
+    def _rescue_is_due(self, topic: str) -> bool:
+        """Whether to look for dead takers: at first, then four times in the time they have."""
+        now = time.monotonic()
+        due = now - self._rescued.get(topic, -1e9) >= self._takeover_ms / 4000
+        if due:
+            self._rescued[topic] = now
+        return due
+
+    def _pipeline(self) -> Pipeline:
+        return self._redis.pipeline(transaction=False)
+
+
+def new_name() -> str:
+    """A name that no other taker has."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"

@@ -1,0 +1,86 @@
+"""The chain `text`: PP-OCRv4 detects lines and recognises the characters of each."""
+
+from __future__ import annotations
+
+import functools
+import math
+from itertools import groupby
+
+import cv2
+import numpy as np
+
+from pipelines.engine import Tensors, TensorSpec
+from pipelines.errors import ServerError
+from pipelines.inputs import ModelInput, Pixels, Tensor
+from pipelines.server import REPOSITORY
+from pipelines.tasks import Chain, Dnn, lines
+
+HEIGHT, WIDTH, STEPS = 48, 320, 40
+GREY = 127
+"""The level that is normalised to about 0, with which PP-OCR fills up a line's input."""
+
+CHARSET = REPOSITORY / "ppocr_rec" / "1" / "charset.txt"
+"""UTF-8, a character a line: the first is symbol 1, as 0 is CTC's blank; the last is a space."""
+
+
+def rectify(image: Pixels, region: Tensor) -> Pixels:
+    """Return the line, upright and HEIGHT high; what is narrower than WIDTH ends in grey.
+
+    What is longer than WIDTH is squeezed; beyond the image's edge its last pixels are repeated.
+    """
+    corners = region[:8].reshape(4, 2).astype(np.float64)
+    along, across = corners[1] - corners[0], corners[3] - corners[0]
+    length = HEIGHT * math.hypot(*along) / math.hypot(*across)
+    width = max(1, round(min(length, WIDTH)))
+    along, across = along / width, across / HEIGHT
+    # Corners count from the edges of pixels, OpenCV from their middles.
+    first = corners[0] + (along + across) / 2 - 0.5
+    line = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
+    line[:, :width] = cv2.warpAffine(
+        image,
+        np.column_stack([along, across, first]),
+        (width, HEIGHT),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return line
+
+
+def words(outputs: Tensors) -> bytes:
+    """Return the text, UTF-8, of `symbols` by the greedy CTC rule: repeats and blanks dropped.
+
+    So are spaces at its ends, which the DNN sees or not by chance. Raises ServerError when the
+    DNN's characters are not there.
+    """
+    known = characters()
+    symbols = outputs["symbols"].tolist()
+    text = "".join(known[symbol - 1] for symbol, _ in groupby(symbols) if 0 < symbol <= len(known))
+    return text.strip().encode()
+
+
+@functools.cache
+def characters() -> list[str]:
+    """Return CHARSET's characters, read once. Raises ServerError when they are not there."""
+    try:
+        return CHARSET.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise ServerError(
+            f"the characters of the text model cannot be read: {error}", hint="run 'bench models'"
+        ) from error
+
+
+CHAIN = Chain(
+    "text",
+    lines.TASK,
+    Dnn(
+        "ppocr_rec",
+        ModelInput(HEIGHT, WIDTH, "stretch", mean=(0.5, 0.5, 0.5), deviation=(0.5, 0.5, 0.5)),
+        (
+            TensorSpec("symbols", np.int64, (STEPS,)),
+            TensorSpec("confidences", np.float32, (STEPS,)),
+        ),
+    ),
+    cut=rectify,
+    read=words,
+    value=bytes.decode,
+)
