@@ -220,7 +220,7 @@ def start(
     sizes: Sizes | None = None,
     models: Sequence[str] = (),
 ) -> Server:
-    """Start the embedded Triton with these models ("*": with all); its log and traces go into `folder`.
+    """Start the embedded Triton with these models ("*": all); its log and traces go into `folder`.
 
     The server ends with this process, however that ends. Call `wait_ready` before use; `load` adds
     models later.

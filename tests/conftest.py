@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from brokers import kind, link, running, topic, url  # noqa: F401 (its fixtures are for all)
+from brokers import kind, link, running, topic, url  # noqa: F401
 from need import need
 
 from bench.serve import models_of
@@ -38,6 +38,6 @@ def triton(
 ) -> Iterator[server.Server]:
     """A ready embedded Triton that serves classification; a test loads what else it asks for."""
     models = models_of(["classification"])
-    with server.start(tmp_path_factory.mktemp("triton"), models=models) as running:
-        running.wait_ready()
-        yield running
+    with server.start(tmp_path_factory.mktemp("triton"), models=models) as started:
+        started.wait_ready()
+        yield started
