@@ -6,11 +6,13 @@ repository and of the backends, in a proxy, and in a locustfile.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import socketserver
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pipelines import server
@@ -130,14 +132,16 @@ def late_server(folder: Path) -> server.Server:
 
 
 class LateProxy(socketserver.ThreadingTCPServer):
-    """Forwards to a server, every second inference request DELAY_NS late."""
+    """Forwards to a server; every second time that `mark` comes by, on the way there or, with
+    `back`, on the way back, it is DELAY_NS late.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, mark: bytes = b"POST /v2/models/", back: bool = False) -> None:
         super().__init__((server.HOST, 0), _Forward)
-        self.target = port
+        self.target, self.mark, self.back = port, mark, back
         self.turn = 0
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -146,27 +150,37 @@ class LateProxy(socketserver.ThreadingTCPServer):
         """Where it listens, host:port."""
         return f"{server.HOST}:{self.server_address[1]}"
 
+    def hold(self, data: bytes) -> None:
+        """Be late if it is time to."""
+        if self.mark in data:
+            self.turn += 1
+            if self.turn % 2 == 0:
+                _delay()
+
 
 class _Forward(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         proxy = self.server
         assert isinstance(proxy, LateProxy)
+        hold, pass_on = proxy.hold, _pass_on
+        there, back = (pass_on, hold) if proxy.back else (hold, pass_on)
         with socket.create_connection((server.HOST, proxy.target)) as upstream:
-            threading.Thread(target=_pump, args=(upstream, self.request), daemon=True).start()
-            while data := self.request.recv(1 << 20):
-                if data.startswith(b"POST /v2/models/"):
-                    proxy.turn += 1
-                    if proxy.turn % 2 == 0:
-                        _delay()
-                upstream.sendall(data)
+            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            pump = threading.Thread(target=_pump, args=(upstream, self.request, back), daemon=True)
+            pump.start()
+            _pump(self.request, upstream, there)
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    try:
+def _pass_on(_: bytes) -> None:
+    """Do not delay."""
+
+
+def _pump(source: socket.socket, target: socket.socket, hold: Callable[[bytes], None]) -> None:
+    with contextlib.suppress(OSError):  # one side has hung up
         while data := source.recv(1 << 20):
+            hold(data)
             target.sendall(data)
-    except OSError:
-        pass  # one side has hung up
 
 
 def _delay() -> None:
