@@ -1,129 +1,144 @@
-"""Chains under load: where the time of a brokered run goes, and what a restarted broker leaves."""
+"""Runs of chains as `bench run` makes them: their ledger, and what they leave behind."""
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
-import time
-from collections.abc import Iterator
+from collections import defaultdict
 from pathlib import Path
 
-import msgspec
+import numpy as np
 import pytest
 from brokers import SERVICE_OF, Services
-from chains import changed, says, worker
-from injection import LateProxy
-from processes import BENCH, started, until
-from test_injection import assert_found, turns_and_ledger
+from processes import BENCH, family, started, until, wait_gone
 
-from bench import plan as planning
-from bench import results
-from bench.images import ensure_images
+from bench import results, servertrace
+from bench.attribution import ledger, records_of
+from bench.monitor import worker_processes
 from bench.plan import Plan, execute
-from bench.reports import exit_code, summary_of
+from bench.reports import summary_of
+from bench.results import Settings
 from bench.stack import setup_of
-from pipelines import server, topologies
+from pipelines import leftovers, server, topologies
+from pipelines.brokers import kafka_topics
+from pipelines.brokers.redis import connect
 from pipelines.spans import Request
+from pipelines.stages import IN_FLIGHT
 
-pytestmark = pytest.mark.triton
-
-OTHER_AT_MOST = 0.04
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _images() -> None:
-    ensure_images(["faces-1", "faces-4"])
+OTHER_AT_MOST = {1: 0.02, 16: 0.04}
 
 
-def chosen(
-    triton: server.Server, running: Services, topology: str, **more: object
-) -> results.Settings:
-    """Settings of a run of faces; a broker runs where the topology has one."""
-    service = SERVICE_OF.get(topology)
-    made = results.Settings(
-        pipeline="faces",
-        images="faces-1",
-        server=triton.url,
-        topology=topology,
-        broker=running.url(service) if service else None,
-        warmup_s=1.0,
-    )
-    server.load(triton.url, topologies.models(setup_of(made)))
-    return msgspec.structs.replace(made, **more)
+def shared_memory() -> set[str]:
+    return {path.name for path in Path("/dev/shm").glob(f"{leftovers.PREFIX}-*")}
 
 
-@pytest.mark.parametrize("topology", ["fused", "direct", "redis-streams", "kafka"])
-def test_with_many_users_next_to_nothing_is_without_a_stage(
-    triton: server.Server, running: Services, tmp_path: Path, topology: str
-) -> None:
-    settings = chosen(triton, running, topology, users=16)
-    found = summary_of(execute(Plan(settings, duration_s=2.0, results=tmp_path)))
-    assert found.errors == 0
-    assert found.requests > 16
-    assert found.other_share is not None
-    assert found.other_share <= OTHER_AT_MOST
-    assert sum(stage.share for stage in found.stages.values()) == pytest.approx(1, abs=1e-12)
-    assert ((found.broker_share or 0) > 0) == (topology in SERVICE_OF)
-
-
-def test_a_delay_in_the_broker_is_found_in_broker(
+@pytest.mark.parametrize(
+    ("pipeline", "topology", "users"),
+    [
+        ("faces", "redis-streams", 1),
+        ("faces", "kafka", 16),
+        ("text", "fused", 16),
+        ("text", "redis-lists", 16),
+    ],
+)
+def test_a_run_accounts_for_all_time_and_leaves_nothing_behind(
     triton: server.Server,
     running: Services,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    pipeline: str,
+    topology: str,
+    users: int,
 ) -> None:
-    """What Redis has for the second stage is late, every second time."""
-    settings = chosen(triton, running, "redis-streams")
-    port = int(str(settings.broker).rpartition(":")[2])
-    with LateProxy(port, mark=b"streams:faces-crops", back=True) as proxy:
+    service = SERVICE_OF.get(topology)
+    settings = Settings(
+        pipeline=pipeline,
+        images=f"{pipeline}-4",
+        topology=topology,
+        users=users,
+        server=triton.url,
+        broker=running.url(service) if service else None,
+        warmup_s=1.0,
+    )
+    server.load(triton.url, topologies.models(setup_of(settings)))
+    before = shared_memory()
+    folder = execute(Plan(settings, duration_s=2.0, results=tmp_path))
+    found = summary_of(folder)
+    assert found.errors == 0
+    assert found.other_share is not None
+    assert found.other_share <= OTHER_AT_MOST[users]
+    assert sum(stage.share for stage in found.stages.values()) == pytest.approx(1, abs=1e-12)
+    requests = list(results.read_requests(folder))
+    stages = results.read_manifest(folder).stages
+    counted = ledger(records_of(requests), servertrace.read(folder), stages=stages)
+    assert counted.joined.mean() > 0.99
+    assert np.array_equal(counted.time_ns.sum(axis=1), counted.latency_ns)
+    if service:
+        assert_batches_are_accounted_for(requests, shared=users > 1)
+        assert worker_processes(str(settings.broker)) == []
+        assert_empty(service, str(settings.broker))
+    assert shared_memory() <= before
 
-        @contextlib.contextmanager
-        def crew(_: results.Settings) -> Iterator[list[subprocess.Popen[bytes]]]:
-            behind = changed(settings, broker=proxy.url)
-            with (
-                worker(settings, "first", log=tmp_path / "first") as first,
-                worker(behind, "second", log=tmp_path / "second") as second,
-            ):
-                for stage in ("first", "second"):
-                    says(tmp_path / stage, "ready")
-                yield [first, second]
 
-        monkeypatch.setattr(planning, "crew", crew)
-        folder = execute(Plan(settings, duration_s=8.0, results=tmp_path / "results"))
-        proxy.shutdown()
-    turns, counted = turns_and_ledger(folder)
-    assert_found(counted, turns % 2 == 1, turns % 2 == 0, stage="broker")
+def assert_batches_are_accounted_for(requests: list[Request], *, shared: bool) -> None:
+    """Each batch of the second stage is fully somebody's work, and critical to no one but those who
+    waited for it."""
+    durations: dict[tuple[int, int], int] = {}
+    work: dict[tuple[int, int], float] = defaultdict(float)
+    for request in requests:
+        for span in request.spans:
+            if (span.stage, span.where) == ("normalize", "second"):
+                batch = (span.start_ns, span.end_ns)
+                durations[batch] = span.end_ns - span.start_ns
+                work[batch] += durations[batch] / span.items
+        calls = [call for call in request.calls if "/" in call.id]
+        assert calls
+        critical = [call for call in calls if call.critical]
+        assert len(critical) <= 1  # none where the regions came last
+        assert all(call.received_ns == max(c.received_ns for c in calls) for call in critical)
+    assert work == pytest.approx(durations)
+    assert any(call.critical and "/" in call.id for each in requests for call in each.calls)
+    foreign = [
+        call
+        for request in requests
+        for call in request.calls
+        if not call.id.startswith(request.id) and call.items > 1
+    ]
+    assert bool(foreign) == shared
 
 
-def finished(folder: Path) -> list[Request]:
-    """What the one run in the folder has recorded so far."""
-    runs = list(folder.glob("*"))
-    return list(results.read_requests(runs[0])) if runs else []
+def assert_empty(service: str, url: str) -> None:
+    """The broker keeps no message of ours, nor anything for ever."""
+    if service == "kafka":
+        names = list(kafka_topics.connect(url).list_topics(timeout=5).topics)
+        assert not [name for name in names if kafka_topics.is_reply(name)]
+        return
+    with connect(url) as redis:
+        for key in redis.scan_iter():
+            assert b"replies" not in key
+            assert redis.ttl(key) > 0
+            assert redis.type(key) == b"stream"
+            assert redis.xlen(key) == 0
 
 
-@pytest.mark.parametrize(("topology", "duration"), [("redis-streams", "9s"), ("kafka", "14s")])
-def test_a_broker_that_restarts_in_mid_run_costs_what_was_in_flight(
-    triton: server.Server, running: Services, tmp_path: Path, topology: str, duration: str
+def test_of_a_killed_run_no_process_is_left_and_nothing_for_ever(
+    triton: server.Server, running: Services, tmp_path: Path
 ) -> None:
-    settings, service = chosen(triton, running, topology), SERVICE_OF[topology]
-    folder, log = tmp_path / "results", tmp_path / "log"
-    load = ("--images", "faces-1", "--topology", topology, "--users", 2, "--duration", duration)
-    where = ("--server", triton.url, "--broker-url", settings.broker, "--results", folder)
-    with started(BENCH, "run", "faces", *load, *where, "--format", "json", log=log) as process:
-        until(lambda: len(finished(folder)) > 20, "requests")
-        running.process(service).terminate()
-        running.process(service).wait()
-        running.revive(service)
-        back_ns = time.monotonic_ns()
-        code = process.wait(60)
-    assert "Traceback" not in log.read_text()
-    requests = finished(folder)
-    failed = [request for request in requests if request.error is not None]
-    assert all(str(settings.broker) in str(request.error) for request in failed)
-    later = [request for request in requests if request.due_ns > back_ns]
-    assert sum(request.error is None for request in later) > 5
-    assert max(request.end_ns for request in later if request.error is None) > back_ns + 2e9
-    found = summary_of(next(folder.glob("*")))
-    assert code == exit_code([found])
-    assert found.errors <= len(failed)
-    assert found.valid or {"ERRORS"} <= {issue.code for issue in found.issues if issue.invalid}
+    folder, url, users = tmp_path / "results", running.url("redis"), 4
+    load = (
+        *("--topology", "redis-streams", "--broker-url", url, "--server", triton.url),
+        *("--transport", "shm", "--users", users, "--duration", "60s", "--results", folder),
+    )
+    before = shared_memory()
+    with started(BENCH, "run", "faces", *load, log=tmp_path / "log") as process:
+        until(lambda: b"\n" in b"".join(map(Path.read_bytes, folder.glob("*/*.jsonl"))), "requests")
+        until(lambda: shared_memory() > before, "regions of shared memory")
+        members = family(process)
+        for member in members:
+            member.kill()
+        process.wait()
+        wait_gone(members)
+    with connect(url) as redis:
+        kept = {key: redis.xlen(key) for key in redis.scan_iter()}
+        assert all(redis.ttl(key) > 0 for key in kept)
+    assert kept[b"streams:faces-images"] <= users
+    assert kept[b"streams:faces-crops"] <= IN_FLIGHT
+    leftovers.sweep_shared_memory()  # as the next server does
+    assert shared_memory() <= before
