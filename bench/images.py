@@ -27,6 +27,7 @@ from bench.recipes import RECIPES, Photographs, Truth, make_jpeg
 from bench.scenes import MOST, SCENES
 from bench.sources import DOWNLOADS, MEMBERS, read_members
 from pipelines.errors import SourceError
+from pipelines.jpeg import MAX_PIXELS
 
 IMAGES = Path("build/images")
 COUNT = 32
@@ -163,6 +164,8 @@ def _read_size(path: Path) -> tuple[int, int, int] | None:
             # However large it is, nothing of it is decoded here.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    return None
                 return image.width, image.height, path.stat().st_size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None

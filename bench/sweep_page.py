@@ -75,7 +75,7 @@ def headline(sweep: Sweep) -> str:
         return f"What each crop costs the chain {sweep.chain}"
     low, high = phrases.percent(shares[0]), phrases.percent(shares[-1])
     taken = low if low == high else f"{low} to {high}"
-    return f"{taken} of the time a request takes is spent with the broker"
+    return f"{taken} of the time a request takes is in the broker, or waiting there for a worker"
 
 
 def picture(table: Table) -> Picture:

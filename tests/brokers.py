@@ -63,7 +63,11 @@ class Services:
         self._start(name, self._running[name].port)
 
     def _start(self, name: str, port: int | None) -> None:
-        running = START[name](self._folder, port)
+        with pytest.MonkeyPatch.context() as patch:
+            # After a crash Kafka waits for so long before it serves again.
+            patch.setitem(kafka.PROPERTIES, "broker.session.timeout.ms", "3000")
+            patch.setitem(kafka.PROPERTIES, "broker.heartbeat.interval.ms", "500")
+            running = START[name](self._folder, port)
         running.wait_ready()
         self._running[name] = running
 
@@ -77,11 +81,7 @@ class Services:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """The services that the tests share."""
     made = Services(tmp_path_factory.mktemp("brokers"))
-    with pytest.MonkeyPatch.context() as patch:
-        # After a crash Kafka waits for so long before it serves again.
-        patch.setitem(kafka.PROPERTIES, "broker.session.timeout.ms", "3000")
-        patch.setitem(kafka.PROPERTIES, "broker.heartbeat.interval.ms", "500")
-        yield made
+    yield made
     made.stop()
 
 

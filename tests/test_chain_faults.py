@@ -289,8 +289,13 @@ def test_a_first_stage_holds_back_while_the_second_stands_still(
             while not all(each.done() for each in answering):
                 depths.append(link.depth(CROPS))
                 time.sleep(0.01)
-            assert all(len(each.result().answer.answers) == 12 for each in answering)
+            outcomes = [each.result() for each in answering]
     assert max(depths) <= IN_FLIGHT
+    assert all(len(outcome.answer.answers) == 12 for outcome in outcomes)
+    # What waited was taken in batches of 8, so crops of different requests shared some.
+    askers = [{call.id.split("/")[0] for call in outcome.calls} for outcome in outcomes]
+    assert max(map(len, askers)) > 1
+    assert max(call.items for outcome in outcomes for call in outcome.calls) == settings.batch
 
 
 def recorded(folder: Path) -> list[results.Request]:
@@ -298,39 +303,58 @@ def recorded(folder: Path) -> list[results.Request]:
     return [each for run in folder.glob("*") for each in results.read_requests(run)]
 
 
-RESTARTS = {
-    "redis-streams": ("4s", r"Redis at 127\.0\.0\.1:\d+ does not answer: "),
-    "kafka-tuned": ("12s", r"Kafka at 127\.0\.0\.1:\d+: |no answer through the broker"),
-}
-
-
-@pytest.mark.parametrize("settings", list(RESTARTS), indirect=True)
-def test_a_broker_that_restarts_fails_what_is_in_flight_and_later_requests_work(
+def test_a_run_survives_a_redis_that_restarts_and_says_how_many_requests_failed(
     settings: Settings, running: Services, tmp_path: Path
 ) -> None:
     folder, log = tmp_path / "results", tmp_path / "log"
-    topology, service = str(settings.topology), SERVICE_OF[str(settings.topology)]
-    duration, words = RESTARTS[topology]
     load = (
-        *("--topology", topology, "--broker-url", settings.broker, "--server", settings.server),
-        *("--users", 4, "--warmup", "0.5s", "--duration", duration, "--results", folder),
+        *("--topology", settings.topology, "--broker-url", settings.broker, "--users", 4),
+        *("--server", settings.server, "--warmup", "0.5s", "--duration", "5s"),
     )
-    with started(BENCH, "run", "faces", *load, log=log) as process:
+    with started(BENCH, "run", "faces", *load, "--results", folder, log=log) as process:
         until(lambda: len(recorded(folder)) > 8, "requests")
         members = family(process)
-        running.kill(service)
-        time.sleep(0.5)
-        running.revive(service)
+        running.kill("redis")
+        time.sleep(0.3)
+        running.revive("redis")
         back_ns = time.monotonic_ns()
-        assert process.wait(90) == 4, log.read_text()
+        assert process.wait(60) == 4, log.read_text()
         wait_gone(members)
     requests = recorded(folder)
     errors = [request.error for request in requests if request.error is not None]
     assert errors
-    assert all(re.match(words, error) for error in errors), Counter(errors)
-    later = [request for request in requests if request.start_ns > back_ns + 2e9]
-    assert sum(request.error is None for request in later) >= len(later) - 4 > 4
+    assert all(
+        error.startswith(f"Redis at {settings.broker} does not answer: ") for error in errors
+    )
+    later = [request for request in requests if request.start_ns > back_ns + 1e9]
+    assert later
+    assert [request for request in later if request.error is not None] == []
     said = log.read_text()
     assert "INVALID" in said
     assert re.search(r"[1-9]\d* of [1-9]\d* requests failed", said)
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("settings", ["kafka-tuned"], indirect=True)
+def test_while_kafka_restarts_requests_fail_and_then_work_again(
+    settings: Settings, running: Services, tmp_path: Path
+) -> None:
+    image, _ = picture("faces-1")
+    with (
+        worker(settings, "first", log=tmp_path / "first"),
+        worker(settings, "second", log=tmp_path / "second"),
+        asking(settings) as ask,
+    ):
+        assert len(ask(image, request_id="before").answer.answers) == 1
+        running.kill("kafka")
+        with pytest.raises(BrokerError, match=f"Kafka at {settings.broker}: "):
+            ask(image, request_id="without")
+        running.revive("kafka")
+
+        def answered() -> bool:
+            with contextlib.suppress(BrokerError):
+                return len(ask(image, request_id="after").answer.answers) == 1
+            return False
+
+        until(answered, "requests work again")
+        assert answered()

@@ -123,13 +123,13 @@ def test_a_folder_of_unreadable_images_is_still_a_set(tmp_path: Path) -> None:
 def test_a_huge_header_does_not_stop_us(tmp_path: Path) -> None:
     Image.new("L", (64_000, 4)).save(tmp_path / "a.jpg")
     data = (tmp_path / "a.jpg").read_bytes()
-    for name, height in (("a.jpg", 2_000), ("b.jpg", 60_000)):
+    for name, height in (("a.jpg", 1_500), ("b.jpg", 60_000)):
         old = (4).to_bytes(2) + (64_000).to_bytes(2)
         new = height.to_bytes(2) + (64_000).to_bytes(2)
         (tmp_path / name).write_bytes(data.replace(old, new))
     found = images_of(str(tmp_path))
     assert len(found.paths) == 2
-    assert found.median_height == 2_000
+    assert found.median_height == 1_500
 
 
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
