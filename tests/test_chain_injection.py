@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from brokers import Services
 from chains import changed, says, worker
 from injection import DELAY_NS, LateProxy
 from test_injection import turns_and_ledger
@@ -18,7 +18,7 @@ from bench.attribution import COLUMNS, Ledger
 from bench.images import build_images
 from bench.plan import Plan
 from bench.stack import setup_of
-from pipelines import server, topologies
+from pipelines import server, services, topologies
 from pipelines.messages import STAGES
 
 _REQUEST = re.compile(rb"(?<!\d)[0-9a-f]{12}-(\d+)")  # longer before the - are Redis's own numbers
@@ -34,8 +34,16 @@ class LateForOdd(LateProxy):
             super().hold(data)
 
 
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[str]:
+    """A Redis in which nothing is left of other tests."""
+    with services.start_redis(tmp_path / "redis") as started:
+        started.wait_ready()
+        yield started.url
+
+
 def test_a_late_broker_is_found_in_broker(
-    triton: server.Server, running: Services, tmp_path: Path
+    triton: server.Server, redis: str, tmp_path: Path
 ) -> None:
     (images,) = build_images(tmp_path, count=1, sets=["faces-1"])  # whose decoding takes the same
     settings = results.Settings(
@@ -43,7 +51,7 @@ def test_a_late_broker_is_found_in_broker(
         images=str(images),
         topology="redis-streams",
         server=triton.url,
-        broker=running.url("redis"),
+        broker=redis,
         warmup_s=1.0,
     )
     server.load(triton.url, topologies.models(setup_of(settings)))
