@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from locust.env import Environment
 
 from bench.durations import seconds
 from bench.results import RESULTS, Settings
-from bench.stack import workers_of
+from bench.stack import setup_of, workers_of
 from pipelines import tasks
 from pipelines.engine import TRANSPORTS, endpoint
 from pipelines.messages import FORMS
@@ -64,15 +65,7 @@ class Options(msgspec.Struct):
     @property
     def setup(self) -> Setup:
         """What the pipeline is made of."""
-        return Setup(
-            pipeline=self.pipeline,
-            way=self.preprocess,
-            place=self.place,
-            transport=self.transport,
-            url=self.engine_url,
-            topology=self.chosen_topology,
-            broker_url=self.broker_url,
-        )
+        return dataclasses.replace(setup_of(self.settings(users=1)), url=self.engine_url)
 
     @property
     def chosen_topology(self) -> str | None:
@@ -101,8 +94,6 @@ class Options(msgspec.Struct):
 
     def check(self) -> None:
         """Raise VisiontaxError when a value makes no sense."""
-        seconds(self.warmup)
-        workers_of(self.workers)
         self.setup.check()
 
 

@@ -110,6 +110,7 @@ def command(
 
     Options that take NAMES take several, separated by commas, and run every combination in turn.
     """
+    sets = images or [DEFAULT_IMAGES.get(pipeline, "medium")]
     default: list[str | None] = [DEFAULT_TOPOLOGY if tasks.is_chain(pipeline) else None]
     chosen = [
         results.Settings(
@@ -127,7 +128,7 @@ def command(
             seed=seed,
         )
         for one, way, where, how, connected, form in itertools.product(
-            images or [DEFAULT_IMAGES.get(pipeline, "medium")],
+            sets,
             preprocess,
             place,
             transport,
@@ -135,9 +136,9 @@ def command(
             crops,
         )
     ]
-    ensure_images([one.images for one in chosen])
-    for one in chosen:
-        images_of(one.images)
+    ensure_images(sets)
+    for spec in sets:
+        images_of(spec)
     with equipped(chosen, server=server, broker=broker_url, claims=claims_url) as settings:
         plans = [Plan(one, duration_s=duration, results=folder) for one in settings]
         try:

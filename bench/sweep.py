@@ -16,7 +16,7 @@ from bench.choices import OFFERED, Several, results_option, stack_options
 from bench.durations import Duration
 from bench.fanout import images_with, sweep_of
 from bench.images import ensure_images
-from bench.plan import Plan, each_run
+from bench.plan import Plan, each_run, name
 from bench.reports import exit_code, summary_of
 from bench.scenes import MOST
 from bench.stack import equipped
@@ -88,8 +88,7 @@ def show(folders: Sequence[Path], *, format: str) -> int:
     summaries = [summary_of(folder) for folder in folders]
     sweep = sweep_of(summaries)
     click.echo(render(sweep, format=format))
-    for folder in folders:
-        click.echo(f"results: {folder}", err=True)
+    name(folders)
     page = folders[0].parent / f"sweep-{sweep.chain}-{time.strftime('%Y%m%d-%H%M%S')}.html"
     page.write_text(render_page(sweep), encoding="utf-8")
     click.echo(f"the same as a page: {page}", err=True)

@@ -11,24 +11,13 @@ from pathlib import Path
 import pytest
 from need import need
 
+from bench.stack import SERVICE_OF, SERVICES
 from pipelines import services
 from pipelines.brokers import BROKERS, Broker, broker
 from pipelines.errors import ServerError
 from pipelines.services import kafka
 
 PROGRAM = (sys.executable, __file__)
-SERVICE_OF = {
-    "memory": "memory",
-    "redis-streams": "redis",
-    "redis-lists": "redis",
-    "kafka": "kafka",
-    "kafka-tuned": "kafka",
-}
-START = {
-    "memory": services.start_memory,
-    "redis": services.start_redis,
-    "kafka": services.start_kafka,
-}
 
 
 class Services:
@@ -67,7 +56,7 @@ class Services:
             # After a crash Kafka waits for so long before it serves again.
             patch.setitem(kafka.PROPERTIES, "broker.session.timeout.ms", "3000")
             patch.setitem(kafka.PROPERTIES, "broker.heartbeat.interval.ms", "500")
-            running = START[name](self._folder, port)
+            running = SERVICES[name](self._folder, port)
         running.wait_ready()
         self._running[name] = running
 
