@@ -17,8 +17,8 @@ import click
 import msgspec
 
 from bench.results import Settings
+from pipelines import child, services, topologies
 from pipelines import server as embedded
-from pipelines import services, topologies
 from pipelines.engine import endpoint
 from pipelines.errors import ServerError, VisiontaxError
 from pipelines.messages import STAGES
@@ -218,13 +218,7 @@ def _start(settings: Settings, stage: str, *, number: int) -> tuple[subprocess.P
     folder().mkdir(parents=True, exist_ok=True)
     log = folder() / f"worker-{stage}-{number}.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", "--", *worker_command(settings, stage)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = child.spawn(worker_command(settings, stage), output=output)
     return process, log
 
 

@@ -6,7 +6,6 @@ backends are replaced by the Python drop-ins in `triton_backends/`.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import os
@@ -24,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import leftovers, memory
+from pipelines import child, leftovers, memory
 from pipelines.errors import ServerError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -194,14 +193,8 @@ class Server:
     def stop(self) -> None:
         """Let requests in flight finish, unload the models, and leave no process behind."""
         try:
-            if self.process.poll() is None:
-                self.process.send_signal(signal.SIGINT)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self.process.wait(STOP_TIMEOUT_S)
-        finally:  # also after a second, impatient Ctrl-C
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            child.end(self.process, ask=signal.SIGINT, patience_s=STOP_TIMEOUT_S)
+        finally:
             shutil.rmtree(self.folder / _COMPOSED, ignore_errors=True)
 
     def __enter__(self) -> Server:
@@ -243,7 +236,7 @@ def start(
     folder.mkdir(parents=True, exist_ok=True)
     size(repository, sizes or default_sizes())
     command = [
-        *("setpriv", "--pdeathsig", "TERM", "--", str(parts.binary)),
+        str(parts.binary),
         *options(repository, _compose(parts, backends, into=folder / _COMPOSED), port=chosen),
         *(f"--load-model={model}" for model in models),
         f"--trace-config=triton,file={folder / 'trace.json'}",
@@ -255,14 +248,7 @@ def start(
         **memory.ENVIRONMENT,
     }
     with (folder / "triton.log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
+        process = child.spawn(command, output=log, environment=environment)
     return Server(process, port=chosen, folder=folder)
 
 

@@ -73,11 +73,11 @@ def test_what_a_killed_taker_held_comes_again_and_nothing_else(
     putter = link(takeover_s=TAKEOVER_S)
     killed, other = taking(20), taking(1_000_000)
     put = 0
-    while put < MESSAGES or len(killed.takes()) < 20:
+    while put < MESSAGES or killed.process.returncode is None:
         putter.put(topic, [b"%d" % number for number in range(put, put + 250)])
         put += 250
         time.sleep(0.01)
-        if len(killed.takes()) == 20 and killed.process.returncode is None:
+        if killed.process.returncode is None and len(killed.takes()) == 20:
             time.sleep(0.2)
             held = killed.takes()[-1]
             assert not set(held) & {number for take in other.takes() for number in take}

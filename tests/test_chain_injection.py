@@ -21,7 +21,8 @@ from bench.stack import setup_of
 from pipelines import server, services, topologies
 from pipelines.messages import STAGES
 
-_REQUEST = re.compile(rb"(?<!\d)[0-9a-f]{12}-(\d+)")  # longer before the - are Redis's own numbers
+_CROP = re.compile(rb"\x96[\xa0-\xbf][0-9a-f]{12}-(\d+)")
+"""How the message about a crop begins: an array of six, and first the request it is of."""
 
 
 class LateForOdd(LateProxy):
@@ -29,7 +30,7 @@ class LateForOdd(LateProxy):
 
     def hold(self, data: bytes) -> None:
         """As LateProxy."""
-        if about := _REQUEST.search(data):
+        if about := _CROP.search(data):
             self.turn = int(about[1])
             super().hold(data)
 
@@ -60,7 +61,7 @@ def test_a_late_broker_is_found_in_broker(
     first, second = logs = [tmp_path / stage for stage in STAGES]
     port = int(str(settings.broker).rpartition(":")[2])
     with (
-        LateForOdd(port, mark=b"streams:faces-crops", back=True) as late,
+        LateForOdd(port, mark=b"", back=True) as late,
         worker(settings, "first", log=first),
         worker(changed(settings, broker=late.url), "second", log=second),
     ):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import shutil
 import signal
@@ -13,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipelines import child
 from pipelines.errors import ServerError
 
 HOST = "127.0.0.1"
@@ -70,14 +69,8 @@ class Service:
     def stop(self) -> None:
         """End it, and remove its data; the log stays."""
         try:
-            if self.process.poll() is None:
-                self.process.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self.process.wait(STOP_TIMEOUT_S)
-        finally:  # also after a second, impatient Ctrl-C
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            child.end(self.process, ask=signal.SIGTERM, patience_s=STOP_TIMEOUT_S)
+        finally:
             shutil.rmtree(self._data, ignore_errors=True)
 
     def __enter__(self) -> Service:
@@ -103,13 +96,7 @@ def start(
     """Start a service that listens on `port` of HOST; `is_ready` asks the one at a host:port."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.log").open("ab") as log:
-        process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", "--", *command],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = child.spawn(command, output=log)
     return Service(name, process, port=port, folder=folder, is_ready=is_ready)
 
 
