@@ -39,6 +39,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _SLICE_S = 1.0
+_AGAIN_S = 0.05
+_NO_LEADER = (KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
 
 
 class Kafka:
@@ -196,13 +198,11 @@ class Kafka:
             numbers = list(watcher.list_topics(topic, timeout=PATIENCE_S).topics[topic].partitions)
             self._watchers[topic] = (watcher, numbers)
         watcher, numbers = self._watchers[topic]
-
-        def at(offset: int) -> list[TopicPartition]:
-            asked = [TopicPartition(topic, number, offset) for number in numbers]
-            return watcher.offsets_for_times(asked, timeout=PATIENCE_S)
-
         # The first may be gone by their age, and are nobody's any more.
-        firsts, ends = at(OFFSET_BEGINNING), at(OFFSET_END)
+        firsts, ends = (
+            _offsets(watcher, [TopicPartition(topic, number, end) for number in numbers])
+            for end in (OFFSET_BEGINNING, OFFSET_END)
+        )
         parts = [TopicPartition(topic, number) for number in numbers]
         committed = watcher.committed(parts, timeout=PATIENCE_S)
         return sum(
@@ -238,6 +238,21 @@ class TunedKafka(Kafka):
     """A Broker, with settings for low latency."""
 
     settings = TUNED
+
+
+def _offsets(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
+    """Return what offsets those asked stand for, once the new among the partitions have a leader.
+
+    Raises KafkaException.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return consumer.offsets_for_times(asked, timeout=PATIENCE_S)
+        except KafkaException as error:
+            if error.args[0].code() not in _NO_LEADER or time.monotonic() > until:
+                raise
+            time.sleep(_AGAIN_S)
 
 
 def _ignore(_: KafkaError) -> None:
