@@ -6,12 +6,11 @@ regions from the first stage, the answers about them from the second.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import uuid
 
-from pipelines import messages
+from pipelines import leftovers, messages
 from pipelines.brokers import Broker, broker
 from pipelines.errors import BrokerError, EngineError
 from pipelines.gathering import Arrived, Pending, gather
@@ -29,7 +28,7 @@ class Collector:
     """Takes the replies of all users of this process off their one topic."""
 
     def __init__(self, kind: str, url: str) -> None:
-        self.topic = f"replies-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.topic = f"replies-{leftovers.owner()}-{uuid.uuid4().hex[:8]}"
         self._link = broker(kind, url)
         self._pending: dict[str, Pending] = {}
         self._stopping = False

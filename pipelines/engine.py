@@ -106,7 +106,8 @@ class FakeEngine:
 TRANSPORTS = {
     "http": "pipelines.triton_http:HttpEngine",
     "grpc": "pipelines.triton_grpc:GrpcEngine",
-    "shm": "pipelines.triton_shm:SharedMemoryEngine",
+    "shm": "pipelines.system_shm:engine",
+    "cuda-shm": "pipelines.cuda_shm:engine",
     "fake": "pipelines.engine:FakeEngine",
     "plain": "pipelines.plain_http:PlainEngine",
 }
@@ -129,15 +130,25 @@ def endpoint(transport: str, server: str, *, grpc_port: int = 0) -> str:
     return f"{host}:{grpc_port or int(port) + 1}"
 
 
+def check_gpu(transport: str) -> None:
+    """Raise EngineError when the transport needs a GPU that this process cannot use."""
+    if transport == "cuda-shm":
+        from pipelines import cuda_shm
+
+        cuda_shm.check()
+
+
 def engine(transport: str, url: str) -> Engine:
     """Return a new engine; `url` is host:port of the transport's own endpoint.
 
-    Raises VisiontaxError listing the known transports when it is none of them.
+    Raises VisiontaxError listing the known transports when it is none of them, and as `check_gpu`
+    does.
     """
     if transport not in TRANSPORTS:
         raise VisiontaxError(
             f"unknown transport: {transport}", hint=f"known transports: {', '.join(TRANSPORTS)}"
         )
+    check_gpu(transport)
     module, name = TRANSPORTS[transport].split(":")
     made: Engine = getattr(importlib.import_module(module), name)(url)
     return made

@@ -1,19 +1,19 @@
-"""Triton with tensors in system shared memory, and HTTP for the few bytes that say where.
+"""Triton with tensors in memory that it shares with us, and HTTP for the few bytes that say where.
 
 Each user owns one region for its inputs and one for its outputs, registered on first use and
-replaced by a larger one when a request needs it.
+replaced by a larger one when a request needs it. What kind of memory that is, is the engine's to
+be told.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 import uuid
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
-import tritonclient.utils.shared_memory as shm
+import numpy.typing as npt
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import np_to_triton_dtype
 
@@ -22,63 +22,91 @@ from pipelines.engine import Exchange, Tensors, TensorSpec
 from pipelines.errors import EngineError
 from pipelines.triton_http import HttpEngine
 
+_ALIGNMENT = 256
+
+
+class Block(Protocol):
+    """A block of memory that another process can be told of. Any method may raise EngineError."""
+
+    service: ClassVar[str]
+    """The part of Triton's addresses that stands for this kind of memory."""
+
+    def __init__(self, name: str, *, size_bytes: int) -> None:
+        """Allocate it."""
+
+    def described(self) -> dict[str, Any]:
+        """Return what Triton's registration asks for."""
+
+    def write(self, tensor: npt.NDArray[Any], *, offset: int) -> None:
+        """Copy the tensor to that many bytes from the start; it is there when this returns."""
+
+    def read(self, dtype: type[Any], *, shape: tuple[int, ...], offset: int) -> npt.NDArray[Any]:
+        """Return a copy of the tensor that is so many bytes from the start."""
+
+    def free(self) -> None:
+        """Give the memory back."""
+
 
 class _Region:
-    """A registered block of shared memory that grows when asked for more."""
+    """A registered block that is replaced when asked for more; `use` is a part of its name."""
 
-    def __init__(self, http: HttpEngine, *, kind: str) -> None:
-        self._http, self._kind = http, kind
+    def __init__(self, http: HttpEngine, *, block: type[Block], use: str) -> None:
+        self._http, self._kind, self._use = http, block, use
         self._bytes = 0
+        self._block: Block | None = None
         self.name = ""
-        self.handle: Any = None
+
+    @property
+    def block(self) -> Block:
+        """The memory itself, once some is reserved."""
+        assert self._block is not None
+        return self._block
 
     def reserve(self, size_bytes: int) -> None:
         """Make sure that the region holds `size_bytes`."""
         if size_bytes <= self._bytes:
             return
         self.release()
-        self._bytes = max(1 << 16, 2 * size_bytes)
-        self.name = f"{leftovers.PREFIX}-{os.getpid()}-{uuid.uuid4().hex[:12]}-{self._kind}"
+        size_bytes = max(1 << 16, 2 * size_bytes)
+        unique = uuid.uuid4().hex[:12]
+        self.name = f"{leftovers.PREFIX}-{leftovers.owner()}-{unique}-{self._use}"
+        self._block = self._kind(self.name, size_bytes=size_bytes)
         try:
-            self.handle = shm.create_shared_memory_region(
-                self.name, self.name, self._bytes, create_only=True
-            )
-        except (OSError, shm.SharedMemoryException) as error:
-            raise EngineError(
-                f"cannot make {self._bytes} bytes of shared memory: {error}; is /dev/shm full?"
-            ) from error
-        self._http.control(
-            f"/v2/systemsharedmemory/region/{self.name}/register",
-            {"key": self.name, "offset": 0, "byte_size": self._bytes},
-        )
+            self._control("register", self._block.described())
+        except EngineError:
+            self.release()
+            raise
+        self._bytes = size_bytes
 
     def release(self) -> None:
         """Give the memory back, also when the server is gone."""
-        if self.handle is None:
+        if self._block is None:
             return
         with contextlib.suppress(EngineError):
-            self._http.control(f"/v2/systemsharedmemory/region/{self.name}/unregister")
-        with contextlib.suppress(OSError, shm.SharedMemoryException):
-            shm.destroy_shared_memory_region(self.handle)
-        self.handle, self._bytes = None, 0
+            self._control("unregister")
+        with contextlib.suppress(EngineError):
+            self._block.free()
+        self._block, self._bytes = None, 0
+
+    def _control(self, what: str, body: dict[str, Any] | None = None) -> None:
+        self._http.control(f"/v2/{self._kind.service}/region/{self.name}/{what}", body)
 
 
 class SharedMemoryEngine:
-    """One user's regions, and its connection to Triton's HTTP endpoint at `url`."""
+    """One user's regions, of one kind of block, and its connection to Triton's HTTP at `url`."""
 
-    def __init__(self, url: str) -> None:
-        leftovers.sweep_shared_memory()
+    def __init__(self, url: str, *, block: type[Block]) -> None:
         self._http = HttpEngine(url)
-        self._input = _Region(self._http, kind="input")
-        self._output = _Region(self._http, kind="output")
+        self._input = _Region(self._http, block=block, use="input")
+        self._output = _Region(self._http, block=block, use="output")
 
     def infer(
         self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
     ) -> Exchange:
         """Run one request; only the places of the tensors travel."""
         start = time.monotonic_ns()
-        self._input.reserve(sum(tensor.nbytes for tensor in inputs.values()))
-        self._output.reserve(sum(_bytes(spec) for spec in outputs))
+        self._input.reserve(sum(_room(tensor.nbytes) for tensor in inputs.values()))
+        self._output.reserve(sum(_room(_bytes(spec)) for spec in outputs))
         body, header_bytes = InferenceServerClient.generate_request_body(
             self._place(inputs), outputs=self._wanted(outputs), request_id=request_id
         )
@@ -88,20 +116,19 @@ class SharedMemoryEngine:
         result = InferenceServerClient.parse_response_body(reply, header_length=reply_header_bytes)
         tensors, offset = {}, 0
         for spec in outputs:
-            shape = result.get_output(spec.name)["shape"]
-            view = shm.get_contents_as_numpy(self._output.handle, spec.dtype, shape, offset)
-            tensors[spec.name] = np.array(view)
-            offset += _bytes(spec)
+            shape = tuple(result.get_output(spec.name)["shape"])
+            tensors[spec.name] = self._output.block.read(spec.dtype, shape=shape, offset=offset)
+            offset += _room(_bytes(spec))
         end = time.monotonic_ns()
         return Exchange(tensors, start, sent, received, end, len(body), len(reply))
 
     def _place(self, inputs: Tensors) -> list[InferInput]:
         placed, offset = [], 0
         for name, tensor in inputs.items():
-            shm.set_shared_memory_region(self._input.handle, [tensor], offset)
+            self._input.block.write(tensor, offset=offset)
             described = InferInput(name, list(tensor.shape), np_to_triton_dtype(tensor.dtype))
             placed.append(described.set_shared_memory(self._input.name, tensor.nbytes, offset))
-            offset += tensor.nbytes
+            offset += _room(tensor.nbytes)
         return placed
 
     def _wanted(self, outputs: list[TensorSpec]) -> list[InferRequestedOutput]:
@@ -110,7 +137,7 @@ class SharedMemoryEngine:
             described = InferRequestedOutput(spec.name, binary_data=True)
             described.set_shared_memory(self._output.name, _bytes(spec), offset)
             wanted.append(described)
-            offset += _bytes(spec)
+            offset += _room(_bytes(spec))
         return wanted
 
     def ready(self, model: str) -> bool:
@@ -122,6 +149,11 @@ class SharedMemoryEngine:
         self._input.release()
         self._output.release()
         self._http.close()
+
+
+def _room(size_bytes: int) -> int:
+    """The place that a tensor takes: the next one starts where a DNN on a GPU may read it as is."""
+    return -(-size_bytes // _ALIGNMENT) * _ALIGNMENT
 
 
 def _bytes(spec: TensorSpec) -> int:

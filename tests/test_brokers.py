@@ -12,12 +12,13 @@ import pytest
 from brokers import Link, Services, numbered, take_all
 from processes import environment, until
 
+from pipelines import leftovers
 from pipelines.brokers import broker, kafka_settings, kafka_topics, redis_streams
 from pipelines.brokers.claims import Claims
 from pipelines.brokers.redis import connect
 from pipelines.errors import BrokerError, VisiontaxError
 
-REPLIES = f"replies-{os.getpid()}"
+REPLIES = f"replies-{leftovers.owner()}"
 
 
 def test_every_message_comes_once(link: Link, topic: str) -> None:
@@ -256,7 +257,7 @@ def test_topics_of_replies_to_dead_processes_are_swept(running: Services, topic:
     url = running.url("kafka")
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    names = [f"replies-{dead.pid}-{topic}", f"{REPLIES}-{topic}", topic]
+    names = [f"replies-{leftovers.owner(dead.pid)}-{topic}", f"{REPLIES}-{topic}", topic]
     for name in names:
         kafka_topics.make(url, name)
     kafka_topics.sweep_replies(url)

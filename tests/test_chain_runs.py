@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from pathlib import Path
 
@@ -33,7 +32,7 @@ def shared_memory(processes: list[psutil.Process]) -> list[Path]:
     return [
         path
         for process in processes
-        for path in Path("/dev/shm").glob(f"{leftovers.PREFIX}-{process.pid}-*")
+        for path in Path("/dev/shm").glob(f"{leftovers.PREFIX}-{leftovers.owner(process.pid)}-*")
     ]
 
 
@@ -106,7 +105,7 @@ def assert_empty(service: str, url: str) -> None:
     """The broker keeps no message of ours, nor anything for ever."""
     if service == "kafka":
         names = list(kafka_topics.connect(url).list_topics(timeout=5).topics)
-        ours = f"replies-{os.getpid()}-"  # of other tests
+        ours = f"replies-{leftovers.owner()}-"  # of other tests
         replies = filter(kafka_topics.is_reply, names)
         assert [name for name in replies if not name.startswith(ours)] == []
         return

@@ -14,7 +14,7 @@ _REPLIES = "replies"
 
 
 def is_reply(topic: str) -> bool:
-    """Whether the topic, `replies-<pid>-...`, is of one taker, and goes with it."""
+    """Whether the topic, `replies-<owner>-...`, is of one taker, and goes with it."""
     return topic.startswith(f"{_REPLIES}-")
 
 
@@ -44,7 +44,7 @@ def delete(url: str, topics: list[str]) -> None:
 
 
 def sweep_replies(url: str) -> None:
-    """Delete the topics of replies to processes of this host that are gone.
+    """Delete the topics of replies to processes that are gone, as far as this one can know them.
 
     Raises BrokerError when Kafka is away.
     """
