@@ -11,8 +11,10 @@ import click
 from bench import results
 from bench.stack import workers_of
 from pipelines.asking import MOST_CROPS
+from pipelines.device import CPU, Device, parse
 from pipelines.engine import TRANSPORTS
 from pipelines.errors import VisiontaxError
+from pipelines.sizing import Sizes, default_sizes
 
 Command = Callable[..., Any]
 
@@ -60,6 +62,49 @@ class Workers(click.ParamType[tuple[int, int]]):
             return workers_of(value) if isinstance(value, str) else value
         except VisiontaxError as error:
             self.fail(f"{error}; {error.hint}", param, ctx)
+
+
+class On(click.ParamType[Device]):
+    """Where models run."""
+
+    name = "DEVICE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the device."""
+        try:
+            return parse(value) if isinstance(value, str) else value
+        except VisiontaxError as error:
+            self.fail(f"{error}; {error.hint}", param, ctx)
+
+
+def sizes_options(command: Command) -> Command:
+    """Give a command the options that say how many instances of the models there are, and where."""
+    made = (
+        click.option(
+            "--device",
+            "on",
+            type=On(),
+            default=str(CPU),
+            help="Where the DNNs run: cpu, gpu, or gpu:0,1.",
+        ),
+        click.option("--preprocess-instances", type=click.IntRange(1), help="[one per core]"),
+        click.option(
+            "--inference-instances", type=click.IntRange(1), help="[one per core; two per GPU]"
+        ),
+    )
+    for option in reversed(made):
+        command = option(command)
+    return command
+
+
+def sizes_of(on: Device, *, preprocess: int | None, inference: int | None) -> Sizes:
+    """Return the sizes that these options ask for."""
+    default = default_sizes(on)
+    return Sizes(
+        preprocess=preprocess or default.preprocess,
+        inference=inference or default.inference,
+        device=on,
+    )
 
 
 def stack_options(command: Command) -> Command:

@@ -20,6 +20,7 @@ _PACKAGES = (
     "tritonclient",
     "nvidia-dali-cuda120",
     "onnxruntime",
+    "onnxruntime-gpu",
     "onnx",
     "opencv-python-headless",
     "numpy",

@@ -15,9 +15,12 @@ from pathlib import Path
 import click
 
 from bench import centerface, depth, mobilenetv2, ppocr, repository, tflite_onnx
+from bench.choices import sizes_of, sizes_options
 from bench.registries import sha256_of
 from bench.sources import DOWNLOADS, MEMBERS, read_members
-from pipelines import tasks
+from pipelines import device, served, tasks
+from pipelines.device import CPU, Device
+from pipelines.sizing import PLAN, size
 from pipelines.tasks import Dnn, Task
 
 REPOSITORY = Path("triton_repo")
@@ -59,13 +62,15 @@ _RECIPES = {
 """By the name of the model."""
 
 
-def build_models(repo: Path, *, downloads: Path = DOWNLOADS) -> list[BuiltFile]:
+def build_models(repo: Path, *, downloads: Path = DOWNLOADS, on: Device = CPU) -> list[BuiltFile]:
     """Build what the models of the tasks lack in `repo`, and say what is there now.
 
-    A DNN that we have no recipe for is the user's own, and left alone. Raises SourceError when
-    weights cannot be fetched into `downloads` or are not the pinned ones.
+    For a GPU that includes what preprocesses there. A DNN that we have no recipe for is the user's
+    own, and left alone. Raises ServerError when the GPU is not there, SourceError when weights
+    cannot be fetched into `downloads` or are not the pinned ones.
     """
-    repository.write(repo)
+    device.require(on)
+    repository.write(repo, device=on)
     dnns = [task.dnn for task in tasks.tasks()] + [chain.second for chain in tasks.chains()]
     recipes = {dnn: _RECIPES[dnn.model] for dnn in dnns if dnn.model in _RECIPES}
     built = [
@@ -73,7 +78,8 @@ def build_models(repo: Path, *, downloads: Path = DOWNLOADS) -> list[BuiltFile]:
         for dnn, recipe in recipes.items()
         for file in _build(repo / dnn.model / "1", dnn, recipe=recipe, downloads=downloads)
     ]
-    return built + [_build_dali(repo, task) for task in tasks.tasks()]
+    gpus = [None, *on.gpus[:1]]
+    return built + [_build_dali(repo, task, gpu=gpu) for gpu in gpus for task in tasks.tasks()]
 
 
 def _build(folder: Path, dnn: Dnn, *, recipe: _Recipe, downloads: Path) -> list[BuiltFile]:
@@ -88,19 +94,21 @@ def _build(folder: Path, dnn: Dnn, *, recipe: _Recipe, downloads: Path) -> list[
             with _replacing(path) as temporary:
                 temporary.write_bytes(make(data, dnn))
         record.write_bytes(_record(recipe, paths))
+        (folder / PLAN).unlink(missing_ok=True)  # it was made of what is no longer there
     return [BuiltFile(dnn.model, path, sha256_of(path), reused) for path in paths]
 
 
-def _build_dali(repo: Path, task: Task) -> BuiltFile:
+def _build_dali(repo: Path, task: Task, *, gpu: int | None) -> BuiltFile:
     # Imported here because only these models need DALI. Serializing takes milliseconds and gives
     # the same bytes each time, so it is done anew rather than guessed from versions.
     from pipelines import dali_graph
 
-    name = repository.preprocessing(task, "dali")
+    place = "server" if gpu is None else "server-gpu"
+    name = served.preprocessing(task.name, "dali", place=place)
     path = repo / name / "1" / "model.dali"
     before = sha256_of(path) if path.exists() else None
     with _replacing(path) as temporary:
-        dali_graph.serialize(temporary, task.dnn.input)
+        dali_graph.serialize(temporary, task.dnn.input, gpu=gpu)
     digest = sha256_of(path)
     return BuiltFile(name, path, digest, reused=digest == before)
 
@@ -130,8 +138,13 @@ def _record(recipe: _Recipe, paths: list[Path]) -> bytes:
     show_default=True,
     help="The model repository to fill.",
 )
-def command(repo: Path) -> None:
-    """Build the models of the repository from pinned weights."""
-    for file in build_models(repo):
+@sizes_options
+def command(
+    repo: Path, on: Device, preprocess_instances: int | None, inference_instances: int | None
+) -> None:
+    """Build the models of the repository from pinned weights, and say where they are to run."""
+    for file in build_models(repo, on=on):
         state = "kept " if file.reused else "built"
         click.echo(f"{state} {file.path} sha256 {file.sha256}")
+    sizes = sizes_of(on, preprocess=preprocess_instances, inference=inference_instances)
+    size(repo, sizes, plans=True)

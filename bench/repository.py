@@ -16,7 +16,8 @@ import numpy as np
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from pipelines import tasks
+from pipelines import served, tasks
+from pipelines.device import CPU, Device
 from pipelines.engine import TensorSpec
 from pipelines.preprocess import WAYS
 from pipelines.tasks import Chain, Task
@@ -41,14 +42,15 @@ _TYPES: dict[type, str] = {
 }
 
 
-def write(repo: Path) -> None:
-    """Write each file that is not there as it should be.
+def write(repo: Path, *, device: Device = CPU) -> None:
+    """Write each file that is not there as it should be, of a GPU only where that is the device.
 
     A folder of ours that the table no longer asks for is removed.
     """
-    wanted = folders()
+    wanted = folders(device)
+    known = wanted.keys() | _on_gpu().keys()
     for config in sorted(repo.glob(f"*/{_CONFIG}")):
-        if config.parent.name not in wanted and config.read_text().startswith(MARK):
+        if config.parent.name not in known and config.read_text().startswith(MARK):
             click.echo(f"removing {config.parent}, which nothing asks for any more", err=True)
             shutil.rmtree(config.parent)
     for folder, files in wanted.items():
@@ -60,27 +62,38 @@ def write(repo: Path) -> None:
                 path.write_text(text)
 
 
-def folders() -> dict[str, Files]:
-    """Return the files of every folder."""
-    made = {}
+def folders(device: Device = CPU) -> dict[str, Files]:
+    """Return the files of every folder; with a GPU also those that preprocess there."""
+    made: dict[str, Files] = {}
     for way in WAYS:
         for task in tasks.tasks():
-            made[preprocessing(task, way)] = _preprocessing(task, way)
-            made[f"{task.name}_{way}"] = _ensemble(task, way)
+            made |= _task(task, way, place="server")
         for chain in tasks.chains():
             made[f"{chain.name}_{way}"] = _chain(chain, way)
+    return made if device.kind == "cpu" else made | _on_gpu()
+
+
+def _on_gpu() -> dict[str, Files]:
+    made: dict[str, Files] = {}
+    for task in tasks.tasks():
+        made |= _task(task, "dali", place="server-gpu")
     return made
 
 
-def preprocessing(task: Task, way: str) -> str:
-    """Return the name of the model that preprocesses for the task's DNN."""
-    return f"preprocess_{task.name}_{way}"
+def _task(task: Task, way: str, *, place: str) -> dict[str, Files]:
+    """The folder that preprocesses, and the ensemble."""
+    model = served.preprocessing(task.name, way, place=place)
+    whole = served.ensemble(task.name, way, place=place)
+    return {
+        model: _preprocessing(model, task, way),
+        whole: _ensemble(whole, task, way, preprocessing=model),
+    }
 
 
-def _preprocessing(task: Task, way: str) -> Files:
+def _preprocessing(model: str, task: Task, way: str) -> Files:
     size = (3, task.dnn.input.height, task.dnn.input.width)
     outputs = [TensorSpec("tensor", np.float32, size), *_extras(way)]
-    config = _config(preprocessing(task, way), outputs, batch=_BATCH)
+    config = _config(model, outputs, batch=_BATCH)
     config.input[0].allow_ragged_batch = True
     if way == "dali":
         return {_CONFIG: _text(config, backend="dali", num_threads="1")}
@@ -90,13 +103,13 @@ def _preprocessing(task: Task, way: str) -> Files:
     }
 
 
-def _ensemble(task: Task, way: str) -> Files:
+def _ensemble(name: str, task: Task, way: str, *, preprocessing: str) -> Files:
     extras = _extras(way)
-    config = _config(f"{task.name}_{way}", [*task.dnn.outputs, *extras], batch=_BATCH)
+    config = _config(name, [*task.dnn.outputs, *extras], batch=_BATCH)
     config.platform = "ensemble"
     steps = config.ensemble_scheduling.step
     steps.add(
-        model_name=preprocessing(task, way),
+        model_name=preprocessing,
         model_version=-1,
         input_map={"jpeg": "jpeg"},
         output_map={name: name for name in ("tensor", *(each.name for each in extras))},

@@ -36,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Only chains have a `topology`; only topologies with a broker have a `broker` (host:port) and
     workers: `workers` of the first and of the second stage, which takes up to `batch` crops at a
     time that travel in the form `crops`, by reference under the Redis at `claims`.
+    `device` is where Triton ran the first DNN: cpu, or gpu:0,1.
     """
 
     pipeline: str = "classification"
@@ -51,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     broker: str | None = None
     crops: str = "raw"
     claims: str | None = None
+    device: str = "cpu"
     workers: tuple[int, int] = (1, 1)
     batch: int = 8
 

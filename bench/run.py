@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from bench import results
-from bench.choices import OFFERED, Several, results_option, stack_options
+from bench.choices import OFFERED, On, Several, results_option, stack_options
 from bench.durations import Duration
 from bench.images import ensure_images, images_of
 from bench.plan import CutShortError, Plan, execute_all, name
@@ -18,6 +18,7 @@ from bench.reports import exit_code, summary_of
 from bench.stack import equipped
 from bench.stats import Summary
 from pipelines import tasks
+from pipelines.device import CPU, Device
 from pipelines.messages import FORMS
 from pipelines.preprocess import WAYS
 from pipelines.topologies import DEFAULT_TOPOLOGY, PLACES, TOPOLOGIES
@@ -54,7 +55,7 @@ def show(folders: Sequence[Path], *, format: str) -> list[Summary]:
     type=Several(PLACES),
     default="server",
     metavar="NAMES",
-    help="Who preprocesses: server, or client, which then sends a tensor.",
+    help="Who preprocesses: server, server-gpu (dali), or client, which then sends a tensor.",
 )
 @click.option(
     "--transport",
@@ -81,6 +82,7 @@ def show(folders: Sequence[Path], *, format: str) -> list[Summary]:
 @click.option("--duration", type=Duration(), default="10s", help="How long to measure.")
 @click.option("--warmup", type=Duration(), default="2s", help="How long not to measure at first.")
 @stack_options
+@click.option("--device", "on", type=On(), help="Where a server that is started has DNNs.  [cpu]")
 @results_option
 @click.option("--seed", type=int, default=1, help="Of the order of the images.")
 @click.option(
@@ -102,6 +104,7 @@ def command(
     duration: float,
     warmup: float,
     server: str | None,
+    on: Device | None,
     folder: Path,
     seed: int,
     format: str,
@@ -110,6 +113,8 @@ def command(
 
     Options that take NAMES take several, separated by commas, and run every combination in turn.
     """
+    if server is not None and on is not None:
+        raise click.UsageError("--device is for a server that is started; --server has its own")
     sets = images or [DEFAULT_IMAGES.get(pipeline, "medium")]
     default: list[str | None] = [DEFAULT_TOPOLOGY if tasks.is_chain(pipeline) else None]
     chosen = [
@@ -139,7 +144,9 @@ def command(
     ensure_images(sets)
     for spec in sets:
         images_of(spec)
-    with equipped(chosen, server=server, broker=broker_url, claims=claims_url) as settings:
+    with equipped(
+        chosen, server=server, broker=broker_url, claims=claims_url, on=on or CPU
+    ) as settings:
         plans = [Plan(one, duration_s=duration, results=folder) for one in settings]
         try:
             folders = execute_all(plans)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import click
 
+from bench.choices import sizes_of, sizes_options
 from bench.stack import SERVICES, brokers
 from pipelines import server, tasks, topologies
+from pipelines.device import CPU, Device
 from pipelines.errors import ServerError
 from pipelines.preprocess import WAYS
 
@@ -37,13 +39,13 @@ DEFAULT = ("classification",)
     default=server.REPOSITORY,
     help="The model repository.  [triton_repo]",
 )
-@click.option("--preprocess-instances", type=click.IntRange(1), help="[one per core]")
-@click.option("--inference-instances", type=click.IntRange(1), help="[one per core]")
+@sizes_options
 def command(
     pipelines: tuple[str, ...],
     services: tuple[str, ...],
     port: int | None,
     repository: Path,
+    on: Device,
     preprocess_instances: int | None,
     inference_instances: int | None,
 ) -> None:
@@ -52,16 +54,12 @@ def command(
     It serves the models of every PIPELINE (by default classification, of another --repository all)
     from the start, and any other once a run asks for it.
     """
-    default = server.default_sizes()
-    sizes = server.Sizes(
-        preprocess=preprocess_instances or default.preprocess,
-        inference=inference_instances or default.inference,
-    )
+    sizes = sizes_of(on, preprocess=preprocess_instances, inference=inference_instances)
     signal.signal(signal.SIGTERM, _interrupt)
     folder = server.BUILD / "serve" / str(os.getpid())
     click.echo("starting Triton ...", err=True)
     ours = pipelines or repository == server.REPOSITORY
-    models = models_of(pipelines or DEFAULT) if ours else ["*"]
+    models = models_of(pipelines or DEFAULT, on=on) if ours else ["*"]
     with (
         server.start(
             folder, repository=repository, port=port, sizes=sizes, models=models
@@ -84,14 +82,17 @@ def command(
     raise ServerError(f"Triton ended by itself with code {code}", hint=f"see {folder}/triton.log")
 
 
-def models_of(pipelines: Sequence[str]) -> list[str]:
+def models_of(pipelines: Sequence[str], *, on: Device = CPU) -> list[str]:
     """Return every model that runs of the pipelines on the server may ask for."""
+    ways = [(way, "server") for way in WAYS]
+    if on.kind == "gpu":
+        ways.append(("dali", "server-gpu"))
     setups = [
         topologies.Setup(
-            pipeline=name, way=way, place="server", transport="http", url="", topology=topology
+            pipeline=name, way=way, place=place, transport="http", url="", topology=topology
         )
         for name in pipelines
-        for way in WAYS
+        for way, place in ways
         for topology in (("fused", "direct") if tasks.is_chain(name) else (None,))
     ]
     return sorted({model for setup in setups for model in topologies.models(setup)})

@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from bench import apportion, machine
 from bench.images import ImageSet
 from bench.monitor import Monitor
 from bench.results import SCHEMA, Manifest, Settings, make_folder, write_manifest
-from pipelines import topologies
-from pipelines.server import REPOSITORY, ROOT
+from pipelines import tasks, topologies
+from pipelines.server import REPOSITORY, ROOT, device_of
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +38,11 @@ class Session:
         recorded: bool,
     ) -> None:
         """Make the folder and start the monitor. Raises ResultsError when that cannot be."""
+        if settings.traced and settings.server:
+            model = tasks.first_task(settings.pipeline).dnn.model
+            settings = msgspec.structs.replace(
+                settings, device=str(device_of(settings.server, model))
+            )
         self.folder = folder or make_folder(results, settings)
         stages = topologies.stages(settings.pipeline, way=settings.preprocess)
         self._manifest = Manifest(
@@ -58,7 +65,7 @@ class Session:
             recorded=recorded,
         )
         write_manifest(self.folder, self._manifest)
-        if recorded and settings.preprocess == "dali":
+        if recorded and settings.preprocess == "dali" and settings.place != "server-gpu":
             self._apportion(settings)
         server = settings.server if settings.traced else None
         self._monitor = (

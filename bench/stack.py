@@ -19,9 +19,11 @@ import msgspec
 from bench.results import Settings
 from pipelines import child, services, topologies
 from pipelines import server as embedded
+from pipelines.device import CPU, Device
 from pipelines.engine import endpoint
 from pipelines.errors import ServerError, VisiontaxError
 from pipelines.messages import STAGES
+from pipelines.sizing import default_sizes
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
@@ -63,12 +65,12 @@ def folder() -> Path:
 
 @contextlib.contextmanager
 def serving(
-    address: str | None, *, models: Sequence[str] = (), wanted: bool = True
+    address: str | None, *, models: Sequence[str] = (), wanted: bool = True, on: Device = CPU
 ) -> Iterator[str | None]:
     """Yield the address of a ready Triton: the one given, or one that runs for as long as this.
 
-    It serves the models. Raises ServerError when there is none at the address, or when it cannot.
-    Without `wanted` nothing is started.
+    The latter is started on that device. It serves the models. Raises ServerError when there is
+    none at the address, or when it cannot. Without `wanted` nothing is started.
     """
     if address is not None:
         address = address.removeprefix("http://").rstrip("/")
@@ -84,7 +86,7 @@ def serving(
     if not wanted:
         yield None
         return
-    with embedded.start(folder(), models=models) as running:
+    with embedded.start(folder(), models=models, sizes=default_sizes(on)) as running:
         running.wait_ready()
         yield running.url
 
@@ -122,9 +124,11 @@ def equipped(
     server: str | None = None,
     broker: str | None = None,
     claims: str | None = None,
+    on: Device = CPU,
 ) -> Iterator[list[Settings]]:
     """Yield the settings with the addresses of all that they need, started where none is given.
 
+    A Triton that is started has its DNNs on that device.
     Raises VisiontaxError when settings do not go together, or when something cannot be started.
     """
     for one in chosen:
@@ -134,7 +138,7 @@ def equipped(
     referring = [one for one in chosen if one.brokered and one.crops == "reference"]
     needed = {SERVICE_OF[str(one.topology)] for one in chosen if one.brokered}
     with (
-        serving(server, models=sorted(models), wanted=bool(real)) as triton,
+        serving(server, models=sorted(models), wanted=bool(real), on=on) as triton,
         brokers(needed, given=broker) as urls,
         _claims(referring, urls, given=claims) as kept_at,
     ):

@@ -17,6 +17,7 @@ from pipelines.inputs import Pixels
 from pipelines.offload import Run, at_once
 from pipelines.outcome import TRAIL, Outcome
 from pipelines.preprocess import decode, preprocess
+from pipelines.served import ensemble
 from pipelines.spans import Span
 from pipelines.tasks import Chain, Dnn, Regions, Task
 
@@ -38,7 +39,7 @@ class Found:
 class FirstStage:
     """Asks a task's DNN about one image after the other.
 
-    With the place "server" the ensemble `<task>_<way>` takes the JPEG; with "client" this process
+    With the places "server" and "server-gpu" an ensemble takes the JPEG; with "client" this process
     preprocesses, and the DNN takes the tensor. `where` names this process in the spans.
     """
 
@@ -48,7 +49,7 @@ class FirstStage:
         self._engine, self._task, self._way, self._run = engine, task, way, run
         self._where = where
         self._here = place == "client"
-        self._model = task.dnn.model if self._here else f"{task.name}_{way}"
+        self._model = task.dnn.model if self._here else ensemble(task.name, way, place=place)
         outputs = list(task.dnn.outputs)
         if not self._here:
             outputs.append(TensorSpec("size", np.int64, (2,)))

@@ -30,6 +30,7 @@ class BlsEngine:
             inputs=[to_triton(pb, name, tensor) for name, tensor in inputs.items()],
             requested_output_names=[spec.name for spec in outputs],
             trace=self.trace,
+            preferred_memory=pb.PreferredMemory(pb.TRITONSERVER_MEMORY_CPU),
         )
         sent = time.monotonic_ns()
         response = request.exec()

@@ -1,18 +1,22 @@
-"""The DALI graph of `pipelines.preprocess`: built for the client, serialized for the server."""
+"""The DALI graph of `pipelines.preprocess`: built for the client, serialized for the server.
+
+Whoever asks runs it on the CPU; the server also serves it with everything behind the JPEG on a GPU.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from nvidia.dali import fn, math, pipeline_def, types
-from nvidia.dali.backend import TensorListCPU
+from nvidia.dali.backend import TensorListCPU, TensorListGPU
 from nvidia.dali.pipeline import Pipeline
 
-from pipelines.errors import ImageError
+from pipelines.errors import ImageError, ServerError
 from pipelines.inputs import ModelInput
 
 INPUT = "jpeg"
@@ -21,16 +25,25 @@ STEPS = ("decode", "resize", "normalize")
 
 SERVED = ("normalize", "size")
 ALL = ("normalize", "size", "decode")
-"""The DNN's tensor; the upright image's height and width, INT64; its pixels."""
+"""The DNN's tensor; the upright image's height and width, INT64, on the CPU; its pixels."""
+
+Kind = Literal["cpu", "gpu"]
+"""Where the graph decodes and what follows; all but the size is then there."""
+
+_Shape = Callable[..., Any]
+"""Returns the shape of the decoded image, of the `dtype` asked for."""
 
 
 @pipeline_def(exec_async=False, exec_pipelined=False, prefetch_queue_depth=1)
-def _graph(model_input: ModelInput, outputs: Sequence[str]) -> Any:
+def _graph(model_input: ModelInput, outputs: Sequence[str], kind: Kind) -> Any:
     data = fn.external_source(name=INPUT, dtype=types.UINT8, ndim=1, device="cpu")
-    image = fn.decoders.image(data, device="cpu", output_type=types.RGB)
-    made = {"decode": image, "size": fn.slice(image.shape(dtype=types.INT64), 0, 2, axes=[0])}
+    decoder = {"cpu": "cpu", "gpu": "mixed"}[kind]
+    image = fn.decoders.image(data, device=decoder, output_type=types.RGB)
+    # Not every executor hands what was made on the GPU back to the CPU; the JPEG's header is there.
+    shape: _Shape = image.shape if kind == "cpu" else partial(fn.peek_image_shape, data)
+    made = {"decode": image, "size": fn.slice(shape(dtype=types.INT64), 0, 2, axes=[0])}
     if {"resize", "normalize"} & set(outputs):
-        made["resize"] = _resized(image, model_input)
+        made["resize"] = _resized(image, shape(dtype=types.INT32), model_input)
         made["normalize"] = fn.crop_mirror_normalize(
             made["resize"],
             dtype=types.FLOAT,
@@ -46,9 +59,8 @@ def _graph(model_input: ModelInput, outputs: Sequence[str]) -> Any:
     return tuple(made[name] for name in outputs)
 
 
-def _resized(image: Any, model_input: ModelInput) -> Any:
+def _resized(image: Any, shape: Any, model_input: ModelInput) -> Any:
     """The same box and size as `ModelInput.place`."""
-    shape = image.shape(dtype=types.INT32)
     height, width = shape[0], shape[1]
     to_height, to_width = model_input.height, model_input.width
     if model_input.fit == "centre":
@@ -75,16 +87,22 @@ def _resized(image: Any, model_input: ModelInput) -> Any:
 
 
 def _pipeline(
-    model_input: ModelInput, *, outputs: Sequence[str], batch_size: int, threads: int
+    model_input: ModelInput,
+    *,
+    outputs: Sequence[str],
+    batch_size: int,
+    threads: int,
+    kind: Kind = "cpu",
+    gpu: int | None = None,
 ) -> Pipeline:
     graph: Pipeline = _graph(
-        model_input, outputs, batch_size=batch_size, num_threads=threads, device_id=None
+        model_input, outputs, kind, batch_size=batch_size, num_threads=threads, device_id=gpu
     )
     return graph
 
 
 class Graph:
-    """A built CPU graph that outlives bad images.
+    """A built graph that outlives bad images.
 
     DALI gives a pipeline up for good after its first error, so that each further image would fail
     too: this one is then made anew, which takes some 10 ms.
@@ -94,11 +112,11 @@ class Graph:
         self._make = make
         self._pipeline = make()
 
-    def execute(self, images: Sequence[bytes]) -> Sequence[TensorListCPU]:
+    def execute(self, images: Sequence[bytes]) -> Sequence[TensorListCPU | TensorListGPU]:
         """Run the graph and leave its outputs where DALI put them. Raises ImageError like `run`."""
         try:
             self._pipeline.feed_input(INPUT, [np.frombuffer(image, np.uint8) for image in images])
-            outputs: Sequence[TensorListCPU] = self._pipeline.run()
+            outputs: Sequence[TensorListCPU | TensorListGPU] = self._pipeline.run()
         except RuntimeError as error:
             self._pipeline = self._make()
             raise ImageError(f"DALI cannot decode the JPEG: {_cause(str(error))}") from error
@@ -118,14 +136,25 @@ def build(
     return Graph(make)
 
 
-def serialize(path: Path, model_input: ModelInput) -> None:
-    """Write the graph with the outputs SERVED in the form that Triton's dali backend loads."""
-    graph = _pipeline(model_input, outputs=SERVED, batch_size=8, threads=1)
-    graph.serialize(filename=str(path))
+def serialize(path: Path, model_input: ModelInput, *, gpu: int | None = None) -> None:
+    """Write the graph with the outputs SERVED in the form that Triton's dali backend loads.
+
+    `gpu` asks for the graph of a GPU, and names the one to make it on: it then runs on any. Where
+    that is not there, or without CUDA, DALI refuses: ServerError.
+    """
+    kind: Kind = "cpu" if gpu is None else "gpu"
+    graph = _pipeline(model_input, outputs=SERVED, batch_size=8, threads=1, kind=kind, gpu=gpu)
+    try:
+        graph.serialize(filename=str(path))
+    except RuntimeError as error:
+        raise _not_there(f"DALI's graph {path} is not made", gpu, error) from error
 
 
-def load(path: Path, *, batch_size: int, threads: int) -> Graph:
-    """Return the CPU graph that `serialize` wrote. The file is read once, now."""
+def load(path: Path, *, batch_size: int, threads: int, gpu: int | None = None) -> Graph:
+    """Return the graph that `serialize` wrote, on that GPU or on the CPU. The file is read now.
+
+    Raises ServerError when the graph does not run there.
+    """
     serialized = Path(path).read_bytes()
 
     def make() -> Pipeline:
@@ -133,21 +162,32 @@ def load(path: Path, *, batch_size: int, threads: int) -> Graph:
             serialized,
             batch_size=batch_size,
             num_threads=threads,
-            device_id=None,
+            device_id=gpu,
             exec_async=False,
             exec_pipelined=False,
             prefetch_queue_depth=1,
         )
 
-    return Graph(make)
+    try:
+        return Graph(make)
+    except RuntimeError as error:
+        raise _not_there(f"DALI's graph {path} does not run", gpu, error) from error
+
+
+def _not_there(what: str, gpu: int | None, error: RuntimeError) -> ServerError:
+    where = "the CPU" if gpu is None else f"GPU {gpu}"
+    return ServerError(
+        f"{what} on {where}: {_cause(str(error))}",
+        hint="'bench doctor' says whether DALI reaches a GPU; a graph of one needs it",
+    )
 
 
 def run(graph: Graph, images: Sequence[bytes]) -> list[list[npt.NDArray[Any]]]:
-    """Return the graph's outputs for each of at most `batch_size` JPEGs.
+    """Return the graph's outputs for each of at most `batch_size` JPEGs, copied to the host.
 
     Raises ImageError when one of them cannot be decoded; the graph stays usable.
     """
-    outputs = graph.execute(images)
+    outputs = [output.as_cpu() for output in graph.execute(images)]
     return [[np.array(output.at(i)) for output in outputs] for i in range(len(images))]
 
 

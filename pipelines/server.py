@@ -24,7 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import child, leftovers, memory
+from pipelines.device import CPU, Device, require
 from pipelines.errors import ServerError
+from pipelines.served import preprocesses_on_gpu
+from pipelines.sizing import SIZED, Sizes, default_sizes, size
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = ROOT / "triton_repo"
@@ -33,13 +36,13 @@ BUILD = ROOT / "build"
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
-SIZED = "sized"
-"""The name of the model configurations that `size` writes, for Triton's --model-config-name."""
-
 _COMPOSED = "backends"
 """The folder beside the log that a running server takes its backends from."""
 
-_INSTANCES = "\ninstance_group [ {{ count: {count} kind: KIND_CPU }} ]\n"
+_ON_GPU = (
+    "build its models with 'bench models --device gpu', and have the server on a GPU: --device gpu "
+    "of 'bench serve' and 'bench run'"
+)
 
 
 @dataclass(frozen=True)
@@ -79,42 +82,17 @@ def installation() -> Installation:
     )
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How many instances of each preprocessing model and of each DNN are served."""
-
-    preprocess: int
-    inference: int
-
-
-def default_sizes() -> Sizes:
-    """One single-threaded instance of each model per core, so that either stage can fill them."""
-    cores = len(os.sched_getaffinity(0))
-    return Sizes(preprocess=cores, inference=cores)
-
-
-def size(repository: Path, sizes: Sizes) -> None:
-    """Write `<model>/configs/sized.pbtxt`: the model's configuration with its instance count.
-
-    Ensembles and models that state their own `instance_group` are left alone.
-    """
-    for config in repository.glob("*/config.pbtxt"):
-        text = config.read_text()
-        if "instance_group" in text or "ensemble_scheduling" in text:
-            continue
-        preprocesses = config.parent.name.startswith("preprocess_")
-        count = sizes.preprocess if preprocesses else sizes.inference
-        sized = config.parent / "configs" / f"{SIZED}.pbtxt"
-        sized.parent.mkdir(exist_ok=True)
-        sized.write_text(text + _INSTANCES.format(count=count))
-
-
 def missing_models(repository: Path, models: Sequence[str] = ()) -> list[str]:
-    """Return the models of the repository, and of `models`, that are not built."""
+    """Return the models of the repository, and of `models`, that are not built.
+
+    What preprocesses on a GPU is missed only where one of `models` does.
+    """
     configs = {config.parent.name: config for config in repository.glob("*/config.pbtxt")}
+    on_gpu = any(map(preprocesses_on_gpu, models))
+    needed = {name for name in configs if on_gpu or not preprocesses_on_gpu(name)}
     return sorted(
         name
-        for name in {*configs, *models} - {"*"}
+        for name in needed | {*models} - {"*"}
         if name not in configs or not _built(configs[name])
     )
 
@@ -220,11 +198,9 @@ def start(
     Raises ServerError when something is missing or the port is taken.
     """
     parts = installation()
-    missing = missing_models(repository, models)
-    if missing:
-        raise ServerError(
-            f"the model repository is not built: {', '.join(missing)}", hint="run 'bench models'"
-        )
+    sizes = sizes or default_sizes()
+    require(sizes.device)
+    models = _wanted(repository, models, device=sizes.device)
     chosen = free_port() if port is None else port
     taken = [chosen + i for i in range(3) if not _is_free(chosen + i)]
     if taken:
@@ -234,22 +210,42 @@ def start(
     leftovers.sweep_shared_memory()
     leftovers.sweep_folders(folder.parent, name=_COMPOSED)
     folder.mkdir(parents=True, exist_ok=True)
-    size(repository, sizes or default_sizes())
+    size(repository, sizes, plans=False)  # it has no tensorrt backend
+    composed = backend_directory(parts, backends, into=folder / _COMPOSED)
     command = [
         str(parts.binary),
-        *options(repository, _compose(parts, backends, into=folder / _COMPOSED), port=chosen),
+        *options(repository, composed, port=chosen),
         *(f"--load-model={model}" for model in models),
         f"--trace-config=triton,file={folder / 'trace.json'}",
-        f"--backend-config=python,shm-region-prefix-name={leftovers.PREFIX}-{os.getpid()}-triton",
+        f"--backend-config=python,shm-region-prefix-name={leftovers.PREFIX}-{leftovers.owner()}-triton",
     ]
-    environment = os.environ | {
+    with (folder / "triton.log").open("wb") as log:
+        process = child.spawn(command, output=log, environment=environment(parts))
+    return Server(process, port=chosen, folder=folder)
+
+
+def _wanted(repository: Path, models: Sequence[str], *, device: Device) -> list[str]:
+    """Return the names of the models to serve. Raises ServerError when one cannot be."""
+    if list(models) == ["*"]:
+        names = sorted(config.parent.name for config in repository.glob("*/config.pbtxt"))
+        models = [n for n in names if device.kind == "gpu" or not preprocesses_on_gpu(n)]
+    on_gpu = any(map(preprocesses_on_gpu, models))
+    if on_gpu and device.kind == "cpu":
+        raise ServerError("the place server-gpu needs a server on a GPU", hint=_ON_GPU)
+    missing = missing_models(repository, models)
+    if missing:
+        cure = "run 'bench models --device gpu'" if on_gpu else "run 'bench models'"
+        raise ServerError(f"the model repository is not built: {', '.join(missing)}", hint=cure)
+    return list(models)
+
+
+def environment(parts: Installation) -> dict[str, str]:
+    """Return the environment in which the server finds its libraries and our Python."""
+    return os.environ | {
         "LD_LIBRARY_PATH": parts.library_path,
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
         **memory.ENVIRONMENT,
     }
-    with (folder / "triton.log").open("wb") as log:
-        process = child.spawn(command, output=log, environment=environment)
-    return Server(process, port=chosen, folder=folder)
 
 
 def options(repository: Path, backends: Path, *, port: int) -> list[str]:
@@ -270,7 +266,7 @@ def options(repository: Path, backends: Path, *, port: int) -> list[str]:
     ]
 
 
-def _compose(parts: Installation, backends: Path, *, into: Path) -> Path:
+def backend_directory(parts: Installation, backends: Path, *, into: Path) -> Path:
     """Make the backend directory: the Python backend, its stub, and our drop-ins."""
     python = into / "python"
     python.mkdir(parents=True, exist_ok=True)
@@ -308,17 +304,33 @@ def load(url: str, models: Iterable[str]) -> None:
         except urllib.error.HTTPError as error:
             raise ServerError(
                 f"Triton at {url} does not serve {model}: {_words(error)}",
-                hint="start it with --model-control-mode=explicit, as 'bench serve' does, or with "
+                hint=f"this is the place server-gpu: {_ON_GPU}"
+                if preprocesses_on_gpu(model)
+                else "start it with --model-control-mode=explicit, as 'bench serve' does, or with "
                 "this model; is the model built ('bench models')?",
             ) from error
         except (OSError, ValueError) as error:
             raise ServerError(f"Triton at {url} does not load {model}: {error}") from error
 
 
+def device_of(url: str, model: str) -> Device:
+    """Return where the Triton at `url` (host:port of HTTP) runs the model.
+
+    Raises ServerError when it does not say.
+    """
+    try:
+        with urllib.request.urlopen(f"http://{url}/v2/models/{model}/config", timeout=10) as reply:
+            groups = json.loads(reply.read())["instance_group"]
+        gpus = sorted({int(gpu) for group in groups for gpu in group.get("gpus", [])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ServerError(f"Triton at {url} does not say where it runs {model}: {error}") from error
+    return Device("gpu", tuple(gpus)) if gpus else CPU
+
+
 def _words(error: urllib.error.HTTPError) -> str:
     try:
-        return str(json.loads(error.read())["error"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(error.read())["error"]).splitlines()[0]  # then a Python stack
+    except (OSError, ValueError, LookupError, TypeError):
         return str(error)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines import tasks
+from pipelines import served, tasks
 from pipelines.brokers import BROKERS
-from pipelines.engine import engine
+from pipelines.engine import check_gpu, engine
 from pipelines.errors import VisiontaxError
 from pipelines.offload import on_threads
 from pipelines.outcome import Pipeline
 from pipelines.preprocess import WAYS
 
-PLACES = ("server", "client")
-"""Where the first DNN's input is made: in Triton, or by whoever asks Triton."""
+PLACES = ("server", "server-gpu", "client")
+"""Where the first DNN's input is made: in Triton, on its CPU or its GPU, or by who asks Triton."""
 
 TOPOLOGIES = ("fused", "direct", *BROKERS)
 """How a chain's two DNNs are connected."""
@@ -39,10 +39,19 @@ class Setup:
     broker_url: str | None = None
 
     def check(self) -> None:
-        """Raise VisiontaxError when a name is unknown, or names do not go together."""
+        """Raise VisiontaxError when a name is unknown, or names do not go together.
+
+        Raises EngineError when the transport needs a GPU that this process cannot use.
+        """
+        check_gpu(self.transport)
         _known("pipeline", self.pipeline, tasks.PIPELINES)
         _known("way to preprocess", self.way, tuple(WAYS))
         _known("place", self.place, PLACES)
+        if self.place == "server-gpu" and self.way != "dali":
+            raise VisiontaxError(
+                f"the place server-gpu preprocesses with dali, not with {self.way}",
+                hint="use --preprocess dali, or --place server",
+            )
         if not tasks.is_chain(self.pipeline):
             if self.topology is not None:
                 raise VisiontaxError(
@@ -51,9 +60,9 @@ class Setup:
                 )
             return
         _known("topology", str(self.topology), TOPOLOGIES)
-        if self.topology == "fused" and self.place == "client":
+        if self.topology == "fused" and self.place != "server":
             raise VisiontaxError(
-                "the topology fused preprocesses on the server", hint="use --place server"
+                "the topology fused preprocesses on the server's CPU", hint="use --place server"
             )
         if self.topology in BROKERS and not self.broker_url:
             raise VisiontaxError(
@@ -97,17 +106,19 @@ def models(setup: Setup) -> list[str]:
     asked = [first.dnn.model]
     if setup.topology == "fused":
         asked.append(f"{setup.pipeline}_{setup.way}")
-    elif setup.place == "server":
-        asked.append(f"{first.name}_{setup.way}")
+    elif setup.place != "client":
+        asked.append(served.ensemble(first.name, setup.way, place=setup.place))
     if tasks.is_chain(setup.pipeline):
         asked.append(tasks.chain(setup.pipeline).second.model)
     return asked
 
 
 def stages(pipeline: str, *, way: str) -> dict[str, str]:
-    """Return the stage of the time that each model of a pipeline computes."""
+    """Return the stage of the time that each model of a pipeline computes, at whatever place."""
     first = tasks.first_task(pipeline)
-    named = {f"preprocess_{first.name}_{way}": "preprocess", first.dnn.model: "inference"}
+    named = {served.preprocessing(first.name, way): "preprocess", first.dnn.model: "inference"}
+    if way == "dali":
+        named[served.preprocessing(first.name, way, place="server-gpu")] = "preprocess"
     if tasks.is_chain(pipeline):
         named[tasks.chain(pipeline).second.model] = "inference"
         named[f"{pipeline}_{way}"] = "preprocess"  # its own spans say more than the box

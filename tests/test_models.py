@@ -22,7 +22,9 @@ from bench.mobilenetv2 import fold_batch_norm
 from bench.models import BuiltFile, build_models, command
 from bench.pth import read_state_dict
 from bench.sources import read_members
-from pipelines.errors import SourceError
+from pipelines import dali_graph, device, tasks
+from pipelines.errors import ServerError, SourceError
+from pipelines.sizing import default_sizes
 
 CATS = {281, 282, 285}  # tabby, tiger cat, Egyptian cat
 ESPRESSO = {967}
@@ -186,6 +188,62 @@ def test_the_command_prints_one_line_per_file(repo: Path, monkeypatch: pytest.Mo
     result = CliRunner().invoke(command, ["--repo", str(repo)])
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [line_of(file) for file in build_models(repo)]
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_the_command_says_how_many_instances_are_served(
+    repo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: bool,  # noqa: FBT001
+) -> None:
+    monkeypatch.chdir(ROOT)
+    default = default_sizes()
+    counts = (3, 5) if given else (default.preprocess, default.inference)
+    options = ("--preprocess-instances", "3", "--inference-instances", "5") if given else ()
+    result = CliRunner().invoke(command, ["--repo", str(repo), "--device", "cpu", *options])
+    assert result.exit_code == 0
+    for name, count in zip(("preprocess_depth_dali", "faces_opencv"), counts, strict=True):
+        text = (repo / name / "configs" / "sized.pbtxt").read_text()
+        assert f"count: {count} kind: KIND_CPU" in text
+
+
+def test_without_a_gpu_nothing_is_built_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "present", list)
+    with pytest.raises(ServerError, match="no GPU on this machine"):
+        build_models(tmp_path, on=device.parse("gpu"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_on_a_gpu_its_graphs_are_made_on_it(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, int | None]] = []
+
+    def serialize(path: Path, model_input: object, *, gpu: int | None) -> None:
+        del model_input
+        made.append((path.parent.parent.name, gpu))
+        path.touch()
+
+    monkeypatch.setattr(device, "present", lambda: ["NVIDIA L4"] * 3)
+    monkeypatch.setattr(dali_graph, "serialize", serialize)
+    built = build_models(repo, downloads=repo / "nothing is fetched", on=device.parse("gpu:2,1"))
+    graphs = [task.name for task in tasks.tasks()]
+    expected = [(f"preprocess_{name}_dali", None) for name in graphs]
+    expected += [(f"preprocess_{name}_dali_gpu", 2) for name in graphs]
+    assert made == expected
+    assert {name for name, _ in expected} <= {file.model for file in built}
+
+
+def test_a_plan_goes_with_the_dnn_that_it_was_made_of(repo: Path) -> None:
+    old, kept = (
+        onnx_of(repo, name).with_name("model.plan") for name in ("mobilenetv2", "ppocr_rec")
+    )
+    for plan in (old, kept):
+        plan.touch()
+    onnx_of(repo, "mobilenetv2").write_bytes(b"damaged")
+    build_models(repo, downloads=DOWNLOADS)
+    assert (old.exists(), kept.exists()) == (False, True)
+    kept.unlink()
 
 
 def line_of(file: BuiltFile) -> str:

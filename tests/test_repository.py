@@ -15,6 +15,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from bench import repository
 from pipelines import tasks
+from pipelines.device import parse
 from pipelines.preprocess import WAYS
 
 TASKS = [task.name for task in tasks.tasks()]
@@ -137,3 +138,51 @@ def test_git_ignores_what_is_generated_and_built(repo: Path) -> None:
         check=False,
     )
     assert sorted(done.stdout.split()) == sorted(generated + built)
+
+
+@pytest.fixture
+def on_gpu(tmp_path: Path) -> Path:
+    """What is generated for a GPU."""
+    repository.write(tmp_path, device=parse("gpu"))
+    return tmp_path
+
+
+def test_a_gpu_has_folders_of_its_own_beside_the_others(repo: Path, on_gpu: Path) -> None:
+    ours = {folder.name for folder in repo.iterdir()} - set(DNNS)
+    added = {f"{name}_dali_gpu" for task in TASKS for name in (task, f"preprocess_{task}")}
+    assert {folder.name for folder in on_gpu.iterdir()} == ours | added
+    for task in TASKS:
+        ensemble = config(on_gpu, f"{task}_dali_gpu")
+        first, second = ensemble.ensemble_scheduling.step
+        assert first.model_name == f"preprocess_{task}_dali_gpu"
+        assert (
+            second.model_name
+            == config(on_gpu, f"{task}_dali").ensemble_scheduling.step[1].model_name
+        )
+        assert tensors(ensemble.output) == tensors(config(on_gpu, f"{task}_dali").output)
+        preprocesses = config(on_gpu, first.model_name)
+        assert preprocesses.backend == "dali"
+        assert set(tensors(preprocesses.output)) == {"tensor", "size"}
+
+
+def test_the_folders_of_a_gpu_stay_when_it_is_not_asked_for(on_gpu: Path) -> None:
+    before = set(on_gpu.rglob("*"))
+    repository.write(on_gpu)
+    assert set(on_gpu.rglob("*")) == before
+
+
+def test_the_folders_of_a_gpu_go_when_their_task_is_gone(on_gpu: Path) -> None:
+    gone = on_gpu / "poses_dali_gpu"
+    gone.mkdir()
+    (gone / "config.pbtxt").write_text(f'{repository.MARK}name: "poses_dali_gpu"\n')
+    repository.write(on_gpu)
+    assert not gone.exists()
+
+
+def test_git_ignores_what_is_generated_for_a_gpu(on_gpu: Path) -> None:
+    names = [f"triton_repo/{folder.name}/config.pbtxt" for folder in on_gpu.iterdir()]
+    done = subprocess.run(
+        ["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    need(done.returncode in (0, 1), "this is no git checkout")
+    assert done.stdout.splitlines() == names

@@ -16,6 +16,7 @@ import pytest
 from processes import BENCH, alive, family, run, started, until, wait_gone
 
 from pipelines import server
+from pipelines.device import CPU, Device
 from pipelines.errors import ServerError
 
 pytestmark = pytest.mark.usefixtures("triton_parts")
@@ -23,9 +24,9 @@ ONE_EACH = ("--preprocess-instances", 1, "--inference-instances", 1)
 
 
 @contextlib.contextmanager
-def serving(log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def serving(log: Path, *options: object) -> Iterator[subprocess.Popen[bytes]]:
     """A `bench serve` that has said that it is ready."""
-    with started(BENCH, "serve", *ONE_EACH, log=log) as process:
+    with started(BENCH, "serve", *ONE_EACH, *options, log=log) as process:
         until(lambda: "ready;" in log.read_text() or process.poll() is not None, "bench serve")
         assert process.poll() is None, log.read_text()
         yield process
@@ -122,8 +123,58 @@ def test_a_model_that_does_not_load_is_the_servers_own_words(tmp_path: Path) -> 
     assert "hint: the whole story is in " in done.stderr
 
 
+def test_a_gpu_that_is_not_there_is_one_line_and_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match="no GPU"):
+        server.start(tmp_path, sizes=server.default_sizes(Device("gpu", (99,))))
+    assert not list(tmp_path.iterdir())
+    done = run(BENCH, "serve", "--device", "gpu:99")
+    assert done.returncode == 1
+    assert re.search(r"^error: there is no GPU .*\nhint: ", done.stderr, re.MULTILINE)
+    assert run(BENCH, "serve", "--device", "tpu").returncode == 2
+
+
+def test_on_the_cpu_the_place_of_a_gpu_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match="server-gpu needs a server on a GPU") as raised:
+        server.start(tmp_path, models=["classification_dali_gpu"])
+    for cure in ("bench models --device gpu", "--device gpu of 'bench serve'"):
+        assert cure in raised.value.hint
+
+
+def test_a_running_server_without_it_is_told_how_to_have_it(triton: server.Server) -> None:
+    with pytest.raises(ServerError, match="does not serve nothing_dali_gpu") as raised:
+        server.load(triton.url, ["nothing_dali_gpu"])
+    assert "bench models --device gpu" in raised.value.hint
+    assert "\n" not in str(raised.value)
+    with pytest.raises(ServerError, match="does not serve nothing_at_all") as raised:
+        server.load(triton.url, ["nothing_at_all"])
+    assert "gpu" not in raised.value.hint
+
+
+def test_a_server_says_where_it_runs_a_model(triton: server.Server) -> None:
+    assert server.device_of(triton.url, "mobilenetv2") == CPU
+    with pytest.raises(ServerError, match="does not say where it runs nothing"):
+        server.device_of(triton.url, "nothing")
+
+
+def test_unbuilt_models_of_a_gpu_are_missed_only_where_one_is_asked_for(tmp_path: Path) -> None:
+    name = "preprocess_depth_dali_gpu"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.pbtxt").write_text(f'name: "{name}"\nbackend: "dali"\n')
+    assert server.missing_models(tmp_path) == []
+    assert server.missing_models(tmp_path, ["depth_dali_gpu"]) == ["depth_dali_gpu", name]
+
+
+def test_everything_on_the_cpu_leaves_out_what_needs_a_gpu(tmp_path: Path) -> None:
+    graph = tmp_path / "preprocess_depth_dali_gpu"
+    (graph / "1").mkdir(parents=True)
+    (graph / "config.pbtxt").write_text(f'name: "{graph.name}"\nbackend: "dali"\n')
+    with serving(tmp_path / "log", "--repository", tmp_path) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
 def test_help_lists_the_options_and_an_unknown_one_too() -> None:
-    options = ("--port", "--repository", "--preprocess-instances", "--inference-instances")
+    options = ("--port", "--repository", "--device", "--inference-instances")
     shown = run(BENCH, "serve", "--help")
     assert shown.returncode == 0
     unknown = run(BENCH, "serve", "--prot", 1)

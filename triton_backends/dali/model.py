@@ -1,7 +1,9 @@
-"""Drop-in for Triton's dali backend on a CPU: same model configuration, same outputs.
+"""Drop-in for Triton's dali backend: same model configuration, same outputs.
 
-Serves the serialized graph `<version>/model.dali`, honours `num_threads`, and runs the requests
-that the scheduler batched as one batch. A bad image fails its own request and no other.
+Serves the serialized graph `<version>/model.dali`, honours `num_threads` and the instance's CPU or
+GPU, and runs the requests that the scheduler batched as one batch. A bad image fails its own
+request and no other. Outputs on a GPU are copied to the host, which the native backend does not do:
+the embedded server's DNN copies them there again.
 """
 
 import json
@@ -26,6 +28,7 @@ class TritonPythonModel:
             os.path.join(args["model_repository"], args["model_version"], "model.dali"),
             batch_size=max(1, config["max_batch_size"]),
             threads=int(threads),
+            gpu=_gpu(args),
         )
         (self._input,) = [tensor["name"] for tensor in config["input"]]
         self._outputs = [tensor["name"] for tensor in config["output"]]
@@ -66,3 +69,9 @@ class TritonPythonModel:
                 for name, output in zip(self._outputs, outcome, strict=True)
             ]
         )
+
+
+def _gpu(args):
+    """The number of the GPU that the instance is on, None for the CPU."""
+    on_gpu = args["model_instance_kind"] == "GPU"
+    return int(args["model_instance_device_id"]) if on_gpu else None

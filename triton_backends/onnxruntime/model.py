@@ -1,7 +1,8 @@
-"""Drop-in for Triton's onnxruntime backend on a CPU: same model configuration, same outputs.
+"""Drop-in for Triton's onnxruntime backend: same model configuration, same outputs.
 
-Serves `<version>/model.onnx`, honours `default_model_filename`, `intra_op_thread_count` and
-`inter_op_thread_count`, and runs the requests that the scheduler batched as one batch.
+Serves `<version>/model.onnx`, honours `default_model_filename`, `intra_op_thread_count`,
+`inter_op_thread_count` and the instance's CPU or GPU, and runs the requests that the scheduler
+batched as one batch. Tensors come and go through the host's memory, also those of a GPU.
 """
 
 import json
@@ -12,6 +13,9 @@ import onnxruntime
 import triton_python_backend_utils as pb
 
 from pipelines.dlpack import from_triton, to_triton
+from pipelines.errors import ServerError
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 
 class TritonPythonModel:
@@ -28,9 +32,7 @@ class TritonPythonModel:
             args["model_version"],
             config.get("default_model_filename") or "model.onnx",
         )
-        self._session = onnxruntime.InferenceSession(
-            path, options, providers=["CPUExecutionProvider"]
-        )
+        self._session = _session(path, options, args)
         self._inputs = [tensor["name"] for tensor in config["input"]]
         self._outputs = [tensor["name"] for tensor in config["output"]]
         self._batches = config["max_batch_size"] > 0
@@ -58,6 +60,24 @@ class TritonPythonModel:
                 for name, output in zip(self._outputs, outputs, strict=True)
             ]
         )
+
+
+def _session(path, options, args):
+    """Open the model where its instance is; onnxruntime itself would fall back to the CPU."""
+    if args["model_instance_kind"] != "GPU":
+        return onnxruntime.InferenceSession(path, options, providers=[CPU])
+    gpu = int(args["model_instance_device_id"])
+    if CUDA in onnxruntime.get_available_providers():
+        onnxruntime.preload_dlls(directory="")  # CUDA's libraries, of the packages beside this one
+        session = onnxruntime.InferenceSession(
+            path, options, providers=[(CUDA, {"device_id": gpu}), CPU]
+        )
+        if CUDA in session.get_providers():
+            return session
+    raise ServerError(
+        f"{args['model_name']} is to run on GPU {gpu}, but this onnxruntime has no working CUDA: "
+        "put onnxruntime-gpu in its place, or serve on the CPU"
+    )
 
 
 def _number(config, name):

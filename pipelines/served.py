@@ -1,0 +1,20 @@
+"""The names under which Triton serves what preprocesses for a task's DNN."""
+
+from __future__ import annotations
+
+_GPU = "_gpu"
+
+
+def preprocessing(task: str, way: str, *, place: str = "server") -> str:
+    """Return the name of the model that makes the DNN's tensor at the place."""
+    return f"preprocess_{ensemble(task, way, place=place)}"
+
+
+def ensemble(task: str, way: str, *, place: str = "server") -> str:
+    """Return the name of the model that takes a JPEG and gives the DNN's outputs."""
+    return f"{task}_{way}{_GPU if place == 'server-gpu' else ''}"
+
+
+def preprocesses_on_gpu(model: str) -> bool:
+    """Whether the model, or one it is made of, preprocesses on a GPU."""
+    return model.endswith(f"_dali{_GPU}")
