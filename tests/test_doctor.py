@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
+import sys
 import sysconfig
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from click.testing import CliRunner
@@ -158,23 +158,70 @@ def test_a_small_machine_is_told_but_not_refused(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_browser_and_a_gpu_are_optional(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(command, 0, stdout="NVIDIA H100\nNVIDIA H100\n")
-
-    monkeypatch.setattr(subprocess, "run", run)
-    assert doctor.check_gpu() == Check("gpu", "ok", "NVIDIA H100, NVIDIA H100")
-
-    def fail(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        raise subprocess.CalledProcessError(9, command)
-
-    monkeypatch.setattr(subprocess, "run", fail)
+    assert doctor.check_gpu(["NVIDIA H100", "NVIDIA L4"]) == Check(
+        "gpu", "ok", "NVIDIA H100, NVIDIA L4"
+    )
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    assert {doctor.check_gpu().state, doctor.check_browser().state} == {"optional"}
+    assert {doctor.check_gpu([]).state, doctor.check_browser().state} == {"optional"}
 
 
-def test_the_real_machine_gets_every_check_with_a_cure_where_one_is_due(project: Path) -> None:
+def test_what_only_a_gpu_needs_is_never_missing(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor.ctypes.util, "find_library", lambda _: None)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(doctor, "trtexec", lambda: None)
+    checks = on_a_gpu(project)
+    assert {check.state for check in checks} == {"optional"}
+    assert all(check.cure for check in checks)
+    assert max(map(len, as_text(checks).splitlines())) <= 100
+
+
+def test_a_gpu_that_everything_can_use_is_ok(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = project / "onnxruntime" / "capi" / "libonnxruntime_providers_cuda.so"
+    graph = project / "triton_repo" / "preprocess_depth_dali_gpu" / "1" / "model.dali"
+    for file in (provider, graph):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    (project / "onnxruntime" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(project))
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    monkeypatch.setattr(doctor.ctypes.util, "find_library", lambda _: "libcuda.so.1")
+    monkeypatch.setattr(doctor, "trtexec", lambda: "/bin/trtexec")
+    assert [(check.state, check.detail) for check in on_a_gpu(project)] == [
+        ("ok", "DALI, by libcuda.so.1"),
+        ("ok", "onnxruntime with CUDA"),
+        ("ok", "/bin/trtexec"),
+        ("ok", "1 of DALI"),
+    ]
+
+
+def on_a_gpu(project: Path) -> list[Check]:
+    """The checks that are made only where there is one."""
+    return [
+        doctor.check_gpu_decode(),
+        doctor.check_gpu_inference(),
+        doctor.check_tensorrt(),
+        doctor.check_gpu_models(project),
+    ]
+
+
+def test_graphs_of_a_gpu_are_not_among_the_necessary_models(project: Path) -> None:
+    folder = project / "triton_repo" / "preprocess_depth_dali_gpu"
+    folder.mkdir()
+    (folder / "config.pbtxt").write_text('name: "preprocess_depth_dali_gpu"\nbackend: "dali"\n')
+    assert doctor.check_models(project).state == "ok"
+
+
+@pytest.mark.parametrize(("gpus", "count"), [([], 21), (["NVIDIA L4"], 25)])
+def test_the_real_machine_gets_every_check_with_a_cure_where_one_is_due(
+    project: Path, monkeypatch: pytest.MonkeyPatch, gpus: list[str], count: int
+) -> None:
+    monkeypatch.setattr(doctor, "present", lambda: gpus)
     checks = examine(project)
-    assert len({check.name for check in checks}) == len(checks) == 18
+    assert len({check.name for check in checks}) == len(checks) == count
     for check in checks:
         assert bool(check.cure) == (check.state != "ok"), check
 

