@@ -235,11 +235,17 @@ class Stack:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """End all, the last first."""
+        """End all."""
         members = [each for process in self.processes.values() for each in family(process)]
-        for service, process in reversed(self.processes.items()):
-            ask = self.services[service].get("stop_signal", "SIGTERM")
-            child.end(process, ask=signal.Signals[ask], patience_s=20)
+        asked = {
+            service: signal.Signals[self.services[service].get("stop_signal", "SIGTERM")]
+            for service in self.processes
+        }
+        for service, process in self.processes.items():
+            if process.poll() is None:
+                process.send_signal(asked[service])
+        for service, process in self.processes.items():
+            child.end(process, ask=asked[service], patience_s=20)
         wait_gone(members)
 
 

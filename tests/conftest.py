@@ -41,3 +41,4 @@ def triton(
     with server.start(tmp_path_factory.mktemp("triton"), models=models) as started:
         started.wait_ready()
         yield started
+        started.process.kill()  # asked to end, it would first wait for all connections to it

@@ -190,6 +190,8 @@ def dali_model(monkeypatch: pytest.MonkeyPatch, triton_parts: None) -> Any:  # n
             "model_config": config,
             "model_repository": str(server.REPOSITORY / "preprocess_classification_dali"),
             "model_version": "1",
+            "model_instance_kind": "CPU",
+            "model_instance_device_id": "0",
         }
     )
     return model
