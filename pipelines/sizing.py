@@ -61,7 +61,9 @@ def size(repository: Path, sizes: Sizes, *, plans: bool) -> None:
         instances = _instances(config.parent.name, sizes, on_gpu=on_gpu)
         sized = config.parent / "configs" / f"{SIZED}.pbtxt"
         sized.parent.mkdir(exist_ok=True)
-        sized.write_text(f"{text}\ninstance_group [ {{ {instances} }} ]\n")
+        partial = sized.with_name(f"{sized.name}.{os.getpid()}")  # another server may be reading it
+        partial.write_text(f"{text}\ninstance_group [ {{ {instances} }} ]\n")
+        partial.replace(sized)
 
 
 def _instances(model: str, sizes: Sizes, *, on_gpu: bool) -> str:
