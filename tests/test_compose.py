@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shlex
 import shutil
@@ -178,6 +179,20 @@ def test_every_option_of_triton_exists(tmp_path: Path) -> None:
     assert used <= known
 
 
+def test_grafana_finds_its_dashboard_and_the_dashboard_its_data() -> None:
+    deploy, about = ROOT / "deploy", SERVICES["grafana"]
+    assert about["volumes"] == ["./deploy/grafana:/etc/visiontax:ro"]
+    provisioning = about["environment"]["GF_PATHS_PROVISIONING"]
+    assert provisioning == "/etc/visiontax/provisioning"
+    inside = deploy / "grafana" / "provisioning"
+    (provider,) = yaml.safe_load((inside / "dashboards/visiontax.yml").read_text())["providers"]
+    folder = deploy / "grafana" / Path(provider["options"]["path"]).relative_to("/etc/visiontax")
+    (source,) = yaml.safe_load((inside / "datasources/prometheus.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    (dashboard,) = (json.loads(path.read_text()) for path in folder.glob("*.json"))
+    assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {source["uid"]}
+
+
 def test_kafka_has_the_settings_of_the_embedded_one() -> None:
     lines = (ROOT / "deploy" / "kafka.properties").read_text().splitlines()
     written = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
@@ -308,6 +323,20 @@ def reads(up: Stack, expression: str) -> list[Any]:
     answer = json.loads(ask(f"{up.url('prometheus')}/api/v1/query?{query}"))
     assert answer["status"] == "success", answer
     return list(answer["data"]["result"])
+
+
+def test_plans_are_built_into_the_repository_that_triton_serves(
+    up: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "trtexec"
+    program.write_text(
+        '#!/bin/sh\nfor each; do case $each in --saveEngine=*) touch "${each#*=}"; esac; done\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    up.start("plans")
+    assert up.processes["plans"].wait(60) == 0, up.log("plans")
+    assert (up.folder / "app" / "triton_repo" / "mobilenetv2" / "1" / "model.plan").exists()
 
 
 def test_the_workers_reach_kafka(tmp_path: Path) -> None:
