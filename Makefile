@@ -39,7 +39,8 @@ serve: $(SETUP)  ## start the inference server and keep it running
 	@$(BIN)/bench serve
 
 test: $(SETUP)  ## the whole test suite
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone"
+	@$(BIN)/python -m pytest -q -m alone
 
 lint: $(PACKAGES)  ## style, types, import rules, and the docs' own checks
 	@$(BIN)/ruff check .

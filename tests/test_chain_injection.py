@@ -21,6 +21,8 @@ from bench.stack import setup_of
 from pipelines import server, services, topologies
 from pipelines.messages import STAGES
 
+pytestmark = pytest.mark.alone
+
 _CROP = re.compile(rb"\x96[\xa0-\xbf][0-9a-f]{12}-(\d+)")
 """How the message about a crop begins: an array of six, and first the request it is of."""
 

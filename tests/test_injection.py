@@ -14,7 +14,7 @@ from bench import results, servertrace
 from bench.attribution import COLUMNS, Ledger, ledger, records_of
 from bench.plan import LOAD, Plan, execute
 
-pytestmark = [pytest.mark.triton, pytest.mark.usefixtures("triton")]
+pytestmark = [pytest.mark.alone, pytest.mark.triton, pytest.mark.usefixtures("triton")]
 
 WITHIN = 0.05
 DURATION_S = 6.0

@@ -10,7 +10,7 @@ from bench.attribution import ledger, records_of
 from bench.plan import Plan, execute
 from bench.reports import summary_of
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.alone, pytest.mark.triton]
 
 
 @pytest.mark.parametrize(("users", "other_at_most"), [(1, 0.01), (16, 0.02)])
