@@ -13,6 +13,7 @@ import msgspec
 from bench import phrases
 from bench.matrix_table import ALONE, INVALID, Matrix, Point, facts, invalid, label
 from bench.phrases import clean
+from bench.report import plain
 
 WIDTH = 100
 HEADS = (
@@ -113,20 +114,15 @@ def _cut(cell: str) -> str:
 def _markdown(matrix: Matrix) -> str:
     table = [list(HEADS), [":--"] * TEXTS + ["--:"] * (len(HEADS) - TEXTS), *rows(matrix)]
     lines = [
-        f"| {' | '.join(map(_plain, row) if at != 1 else row)} |" for at, row in enumerate(table)
+        f"| {' | '.join(map(plain, row) if at != 1 else row)} |" for at, row in enumerate(table)
     ]
     named = matrix.machine if matrix.device == "cpu" else f"{matrix.machine}, {matrix.device}"
-    blocks = [f"# {_plain(named)}"]
-    blocks += [f"**{_plain(matrix.note)}**"] if matrix.note else []
-    blocks += ["\n".join(lines), " · ".join(map(_plain, facts(matrix)))]
-    blocks += [f"**{_plain(said)}**"] if (said := invalid(matrix)) else []
-    blocks.append("\n".join(f"- {_plain(note)}" for note in NOTES))
+    blocks = [f"# {plain(named)}"]
+    blocks += [f"**{plain(matrix.note)}**"] if matrix.note else []
+    blocks += ["\n".join(lines), " · ".join(map(plain, facts(matrix)))]
+    blocks += [f"**{plain(said)}**"] if (said := invalid(matrix)) else []
+    blocks.append("\n".join(f"- {plain(note)}" for note in NOTES))
     return "\n\n".join(blocks)
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_\[\]|~<>&@])", r"\\\1", clean(text))
 
 
 def _csv(matrix: Matrix) -> str:

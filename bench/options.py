@@ -46,6 +46,7 @@ class Options(msgspec.Struct):
     batch: int
     run_folder: str
     no_record: bool
+    paused: bool
     host: str | None = None
     headless: bool | None = None
     num_users: int | None = None
@@ -119,6 +120,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     hidden: dict[str, Any] = {"help": argparse.SUPPRESS, "include_in_web_ui": False}
     add("--run-folder", default="", **hidden)
     add("--no-record", action="store_true", **hidden)
+    add("--paused", action="store_true", **hidden)
 
 
 def options_of(environment: Environment) -> Options:

@@ -40,7 +40,7 @@ def _text(summaries: list[Summary]) -> str:
         return _text_run(summaries[0], "run")
     titled = [(f"[{i}]", summary) for i, summary in enumerate(summaries, 1)]
     rows = [[title, *phrases.compare_row(summary)] for title, summary in titled]
-    table = _text_table(["run", *phrases.COMPARE_HEADS], rows, texts=5)
+    table = text_table(["run", *phrases.COMPARE_HEADS], rows, texts=5)
     first = "\n".join([f"{len(summaries)} runs; latencies in ms", "", *table])
     return "\n\n\n".join([first, *(_text_run(summary, title) for title, summary in titled)])
 
@@ -48,41 +48,42 @@ def _text(summaries: list[Summary]) -> str:
 def _text_run(summary: Summary, title: str) -> str:
     head = [f"{title} {phrases.clean(summary.run)}", *phrases.settings(summary)]
     lines = [
-        *_wrap(" · ".join(head)),
-        *_wrap(" · ".join(phrases.outcome(summary))),
-        *_wrap(phrases.verdict(summary)),
+        *wrap(" · ".join(head)),
+        *wrap(" · ".join(phrases.outcome(summary))),
+        *wrap(phrases.verdict(summary)),
     ]
     for issue in summary.issues:
         lines += _text_issue(issue)
-    lines += ["", *_wrap(phrases.breakdown(summary))]
+    lines += ["", *wrap(phrases.breakdown(summary))]
     if not summary.stages:
         return "\n".join(lines)
-    lines += ["", *_text_table(phrases.STAGE_HEADS, phrases.stage_rows(summary.stages))]
+    lines += ["", *text_table(phrases.STAGE_HEADS, phrases.stage_rows(summary.stages))]
     if summary.tail_stages:
         rows = phrases.stage_rows(summary.tail_stages, summary.stages)
-        lines += ["", *_wrap(f"What makes the tail ({phrases.tail_title(summary)})")]
-        lines += [*_wrap(phrases.tail_cause(summary)), "", *_text_table(phrases.TAIL_HEADS, rows)]
+        lines += ["", *wrap(f"What makes the tail ({phrases.tail_title(summary)})")]
+        lines += [*wrap(phrases.tail_cause(summary)), "", *text_table(phrases.TAIL_HEADS, rows)]
     lines += ["", "times in ms a request"]
     for note in phrases.footnotes(summary):
-        lines += _wrap(note)
+        lines += wrap(note)
     return "\n".join(lines)
 
 
 def _text_issue(issue: Issue) -> list[str]:
     mark = "INVALID" if issue.invalid else "warning"
-    lines = _wrap(f"  {mark} {phrases.clean(issue.code)}: {phrases.clean(issue.message)}")
-    return lines + (_wrap(f"    hint: {phrases.clean(issue.hint)}") if issue.hint else [])
+    lines = wrap(f"  {mark} {phrases.clean(issue.code)}: {phrases.clean(issue.message)}")
+    return lines + (wrap(f"    hint: {phrases.clean(issue.hint)}") if issue.hint else [])
 
 
-def _wrap(line: str) -> list[str]:
+def wrap(line: str) -> list[str]:
+    """Return the line in lines that fit, the later ones indented."""
     indent = " " * (len(line) - len(line.lstrip()))
     kept = line.replace(" %", "\xa0%")
     lines = textwrap.wrap(kept, WIDTH, subsequent_indent=indent + "  ", break_on_hyphens=False)
     return [line.replace("\xa0%", " %") for line in lines]
 
 
-def _text_table(heads: Sequence[str], rows: list[list[str]], *, texts: int = 1) -> list[str]:
-    """Aligned lines; the first `texts` columns are text, and are cut until the table fits."""
+def text_table(heads: Sequence[str], rows: list[list[str]], *, texts: int = 1) -> list[str]:
+    """Return aligned lines; the first `texts` columns are text, and are cut until they fit."""
     columns = list(zip(heads, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= WIDTH else " "
@@ -109,11 +110,11 @@ def _markdown(summaries: list[Summary]) -> str:
     if len(summaries) == 1:
         return f"### Run {_code(summaries[0].run)}\n\n" + _markdown_run(summaries[0])
     rows = [
-        [_code(summary.run), *map(_plain, phrases.compare_row(summary))] for summary in summaries
+        [_code(summary.run), *map(plain, phrases.compare_row(summary))] for summary in summaries
     ]
     rows = [[*row[:-1], "**INVALID**" if row[-1] == "INVALID" else row[-1]] for row in rows]
     heads = ["run", *phrases.COMPARE_HEADS]
-    blocks = [f"### {len(summaries)} runs", _markdown_table(heads, rows, texts=5), "Times in ms."]
+    blocks = [f"### {len(summaries)} runs", markdown_table(heads, rows, texts=5), "Times in ms."]
     for summary in summaries:
         run, verdict = _quoted(summary.run), phrases.verdict(summary)
         blocks.append(
@@ -126,42 +127,43 @@ def _markdown(summaries: list[Summary]) -> str:
 
 def _markdown_run(summary: Summary) -> str:
     facts = [*phrases.settings(summary), *phrases.outcome(summary)]
-    blocks = [" · ".join(map(_plain, facts)), f"**{phrases.verdict(summary)}**"]
+    blocks = [" · ".join(map(plain, facts)), f"**{phrases.verdict(summary)}**"]
     if summary.issues:
         blocks.append("\n".join(map(_markdown_issue, summary.issues)))
-    blocks.append(_plain(phrases.breakdown(summary)))
+    blocks.append(plain(phrases.breakdown(summary)))
     if summary.stages:
         blocks.append(_markdown_stages(phrases.STAGE_HEADS, phrases.stage_rows(summary.stages)))
     if summary.tail_stages:
         rows = phrases.stage_rows(summary.tail_stages, summary.stages)
         blocks += [
-            f"**What makes the tail** ({_plain(phrases.tail_title(summary))}): "
-            + _plain(phrases.tail_cause(summary)),
+            f"**What makes the tail** ({plain(phrases.tail_title(summary))}): "
+            + plain(phrases.tail_cause(summary)),
             _markdown_stages(phrases.TAIL_HEADS, rows),
         ]
     if summary.stages:
         notes = ["Times in ms a request", *phrases.footnotes(summary)]
-        blocks.append("<sub>" + ". ".join(map(_plain, notes)) + ".</sub>")
+        blocks.append("<sub>" + ". ".join(map(plain, notes)) + ".</sub>")
     return "\n\n".join(blocks)
 
 
 def _markdown_issue(issue: Issue) -> str:
     mark = "**INVALID**" if issue.invalid else "warning"
-    hint = f" _Hint:_ {_plain(issue.hint)}" if issue.hint else ""
-    return f"- {mark} {_code(issue.code)}: {_plain(issue.message)}{hint}"
+    hint = f" _Hint:_ {plain(issue.hint)}" if issue.hint else ""
+    return f"- {mark} {_code(issue.code)}: {plain(issue.message)}{hint}"
 
 
 def _markdown_stages(heads: Sequence[str], rows: list[list[str]]) -> str:
-    return _markdown_table(heads, [list(map(_plain, row)) for row in rows], texts=1)
+    return markdown_table(heads, [list(map(plain, row)) for row in rows], texts=1)
 
 
-def _markdown_table(heads: Sequence[str], rows: list[list[str]], *, texts: int) -> str:
+def markdown_table(heads: Sequence[str], rows: list[list[str]], *, texts: int) -> str:
+    """Return a table whose first `texts` columns are words, the others numbers."""
     rule = [":--" if i < texts else "--:" for i in range(len(heads))]
     return "\n".join("| " + " | ".join(row) + " |" for row in [heads, rule, *rows])
 
 
-def _plain(text: str) -> str:
-    """Text that GitHub shows as it is: no markup, no tag, no mention."""
+def plain(text: str) -> str:
+    """Return text that GitHub shows as it is: no markup, no tag, no mention."""
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", _quoted(text))
 
 
@@ -172,7 +174,7 @@ def _quoted(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    return f"<code>{_plain(text)}</code>"
+    return f"<code>{plain(text)}</code>"
 
 
 def _json(summaries: list[Summary]) -> str:

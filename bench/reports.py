@@ -36,11 +36,13 @@ def summary_of(folder: Path) -> Summary:
         apportion=results.read_apportion(folder),
     )
     end = manifest.window_end_ns or int(records.end_ns.max(initial=manifest.window_start_ns))
+    window_ns = (manifest.window_start_ns, end)
     return summarise(
         manifest,
         counted,
         errors=records.failed.total(),
-        window_ns=(manifest.window_start_ns, end),
+        window_ns=window_ns,
+        paused_ns=results.read_paused_ns(folder, window_ns=window_ns),
         samples=results.read_samples(folder),
         issues=judge(manifest, counted, failed=records.failed),
     )

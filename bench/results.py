@@ -4,6 +4,7 @@
     requests-<pid>.jsonl   one Request a line, by each load generator process
     trace.csv              Triton's trace, one row per model execution (trace.json.* until the end)
     samples.jsonl          CPU and memory of generator and server, once a second
+    turns.jsonl            of a load that took turns with another: since when it ran or paused
     apportion.json         for DALI: the shares of decode, resize and normalize in its one box
 
 Everything but the manifest is append-only while the run goes on.
@@ -27,6 +28,7 @@ RESULTS = Path("results")
 MANIFEST = "manifest.json"
 SAMPLES = "samples.jsonl"
 TRACE = "trace.csv"
+TURNS = "turns.jsonl"
 APPORTION = "apportion.json"
 
 
@@ -104,6 +106,13 @@ class Sample(msgspec.Struct, frozen=True):
     pid: int
     cpu_s: float
     memory_bytes: int
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """From `time_ns` on the load was running, or paused."""
+
+    time_ns: int
+    running: bool
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -216,6 +225,24 @@ def read_samples(folder: Path) -> list[Sample]:
         return [decoder.decode(line) for line in lines_of(path)]
     except msgspec.DecodeError as error:
         raise ResultsError(f"{path} is damaged: {error}") from error
+
+
+def read_paused_ns(folder: Path, *, window_ns: tuple[int, int]) -> int:
+    """Return how long the load was paused in the window, 0 of one that took no turns."""
+    path, (start, end) = folder / TURNS, window_ns
+    if not path.exists():
+        return 0
+    decoder = msgspec.json.Decoder(Turn)
+    try:
+        turns = [decoder.decode(line) for line in lines_of(path)]
+    except msgspec.DecodeError as error:
+        raise ResultsError(f"{path} is damaged: {error}") from error
+    ends = [turn.time_ns for turn in turns[1:]] + [end]
+    return sum(
+        max(0, min(until, end) - max(turn.time_ns, start))
+        for turn, until in zip(turns, ends, strict=True)
+        if not turn.running
+    )
 
 
 def read_apportion(folder: Path) -> dict[str, float] | None:

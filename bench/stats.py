@@ -113,13 +113,20 @@ def summarise(
     window_ns: tuple[int, int],
     samples: Sequence[Sample],
     issues: list[Issue],
+    paused_ns: int = 0,
 ) -> Summary:
     """Return the summary of a run from the ledger of its measured, successful requests.
 
     Latencies are of all of them, stages of those that were joined with the server's trace where
-    any were. Throughput counts what ended inside the window, divided by the window.
+    any were. Throughput counts what ended inside the window, divided by the window; CPU shares are
+    of the window too. The time that the load was paused in it, to take turns, is no part of it.
     """
     start, end = window_ns
+    running_ns = max(end - start - paused_ns, 0)
+    cpu = [
+        _cpu_share(samples, role=role, window_ns=window_ns, running_ns=running_ns)
+        for role in ("generator", "server", "worker", "broker")
+    ]
     told = ledger.select(ledger.joined) if ledger.joined.any() else ledger
     slow = _tail(told)
     settings = manifest.settings
@@ -140,11 +147,11 @@ def summarise(
         batch=settings.batch if settings.brokered else None,
         broker_share=_sum(share(told, stage) for stage in BROKER) if settings.brokered else None,
         users=settings.users,
-        duration_s=(end - start) / 1e9,
+        duration_s=running_ns / 1e9,
         machine=describe(manifest),
         requests=len(ledger.due_ns) + errors,
         errors=errors,
-        throughput_per_s=inside / ((end - start) / 1e9) if end > start else 0.0,
+        throughput_per_s=inside / (running_ns / 1e9) if running_ns else 0.0,
         latency_ms=latency(ledger),
         stages=stage_times(told),
         tail_requests=len(slow.due_ns),
@@ -152,10 +159,10 @@ def summarise(
         tail_stages=stage_times(slow),
         other_share=share(told, OTHER),
         non_inference_share=_complement(share(told, "inference")),
-        generator_cpu_share=_cpu_share(samples, role="generator", window_ns=window_ns),
-        server_cpu_share=_cpu_share(samples, role="server", window_ns=window_ns),
-        worker_cpu_share=_cpu_share(samples, role="worker", window_ns=window_ns),
-        broker_cpu_share=_cpu_share(samples, role="broker", window_ns=window_ns),
+        generator_cpu_share=cpu[0],
+        server_cpu_share=cpu[1],
+        worker_cpu_share=cpu[2],
+        broker_cpu_share=cpu[3],
     )
 
 
@@ -222,8 +229,10 @@ def _tail(ledger: Ledger) -> Ledger:
     return ledger.select(np.isin(np.arange(len(ledger.due_ns)), slowest))
 
 
-def _cpu_share(samples: Sequence[Sample], *, role: str, window_ns: tuple[int, int]) -> float | None:
-    """CPU time per time in the window: of the busiest generator, of all of another role."""
+def _cpu_share(
+    samples: Sequence[Sample], *, role: str, window_ns: tuple[int, int], running_ns: int
+) -> float | None:
+    """CPU time per time running in the window: of the busiest generator, of all of another role."""
     start, end = window_ns
     by_process: dict[int, list[Sample]] = defaultdict(list)
     for sample in samples:
@@ -234,6 +243,7 @@ def _cpu_share(samples: Sequence[Sample], *, role: str, window_ns: tuple[int, in
         for taken in by_process.values()
         if len(taken) > 1
     ]
-    if not shares:
+    if not shares or not running_ns:
         return None
-    return max(shares) if role == "generator" else sum(shares)
+    share = max(shares) if role == "generator" else sum(shares)
+    return share * (end - start) / running_ns  # paused it takes next to none

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Callable, Sequence
 
@@ -10,6 +9,7 @@ import msgspec
 
 from bench.fanout import INVALID, Sweep, Table, facts, invalid, tables
 from bench.phrases import clean
+from bench.report import plain
 
 WIDTH = 100
 FAN_OUT = "fan-out"
@@ -49,23 +49,18 @@ def _cells(table: Table) -> list[list[str]]:
 
 
 def _markdown(sweep: Sweep) -> str:
-    blocks = [f"### {_plain(sweep.chain)} by fan-out"]
+    blocks = [f"### {plain(sweep.chain)} by fan-out"]
     for table in tables(sweep):
         blocks += [f"{table.measure.title}, {table.measure.unit}:", _markdown_table(_cells(table))]
-        blocks += filter(None, [_plain(table.measure.note)])
-    blocks.append(" · ".join(map(_plain, facts(sweep))))
-    blocks += [f"**{_plain(said)}**"] if (said := invalid(sweep)) else []
+        blocks += filter(None, [plain(table.measure.note)])
+    blocks.append(" · ".join(map(plain, facts(sweep))))
+    blocks += [f"**{plain(said)}**"] if (said := invalid(sweep)) else []
     return "\n\n".join(blocks)
 
 
 def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    heads, *rest = [list(map(_plain, row)) for row in rows]
+    heads, *rest = [list(map(plain, row)) for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["--:"] * len(heads), *rest])
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_\[\]|~<>&@])", r"\\\1", clean(text))
 
 
 def _json(sweep: Sweep) -> str:

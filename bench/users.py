@@ -28,12 +28,15 @@ from bench.images import ImageSet, images_of
 from bench.options import Options, add_options, options_of, tell
 from bench.record import Recorder
 from bench.session import Session
+from bench.turns import Turns
 from pipelines import memory, topologies
 from pipelines import server as embedded
 from pipelines.errors import ServerError, VisiontaxError
 
 STOP_TIMEOUT_S = 30.0
 LINGER_S = 0.5
+LEAVE_S = 0.01
+"""How long a user whose run is over waits for Locust to end it."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +57,8 @@ class _Run:
         self.server: embedded.Server | None = None
         self.session: Session | None = None
         self.recorder: Recorder | None = None
+        self.turns = Turns()
+        self.opened = False
         self.ends_ns = array("q")
         self.broken = False
         self.refused: Runner | None = None
@@ -121,7 +126,9 @@ def begin(environment: Environment, **_: Any) -> None:
             _ask_for_models(options)  # the web page may have changed what is to be run
             users = runner.target_user_count if runner else 0
             _run.session = _run.session or _open_session(options, images, users=users)
-            _run.session.open_window()
+            _run.opened = not options.paused
+            if _run.opened:
+                _run.session.open_window()
             tell(environment, folder=_run.session.folder)
             options = options_of(environment)
         _run.ends_ns = array("q")
@@ -129,6 +136,8 @@ def begin(environment: Environment, **_: Any) -> None:
             _run.recorder = Recorder(
                 Path(options.run_folder), pipeline=options.pipeline, failed=_disk_failed
             )
+        folder = Path(options.run_folder) if options.run_folder else None
+        _run.turns = Turns(folder, paused=options.paused, rested=_write)
     except VisiontaxError as error:
         if options.headless:
             _die(error)
@@ -142,17 +151,34 @@ def give_up(**_: Any) -> None:
     refused, _run.refused = _run.refused, None
     if refused and not isinstance(refused, WorkerRunner):
         gevent.spawn(refused.stop)
+    if not _run.turns.running:
+        _run.turns.say()
 
 
 @events.init.add_listener
 def listen(**_: Any) -> None:
-    """SIGUSR1 pauses the recording and resumes it, for `bench overhead`."""
+    """SIGUSR1 pauses the recording and resumes it, for `bench overhead`; SIGUSR2 all of the load,
+    for `bench ab`.
+    """
     gevent.signal_handler(signal.SIGUSR1, _toggle)
+    gevent.signal_handler(signal.SIGUSR2, _take_turns)
 
 
 def _toggle() -> None:
     if _run.recorder:
         _run.recorder.paused = not _run.recorder.paused
+
+
+def _take_turns() -> None:
+    if _run.session and not _run.opened:  # the load starts only now, and so does its warm-up
+        _run.opened = True
+        _run.session.open_window()
+    _run.turns.toggle()
+
+
+def _write() -> None:
+    if _run.recorder:
+        _run.recorder.write()
 
 
 def _ask_for_models(options: Options) -> None:
@@ -186,6 +212,7 @@ def _disk_failed(error: OSError) -> None:
 @events.test_stopping.add_listener
 def stop_measuring(**_: Any) -> None:
     """Requests that are due from now on do not count."""
+    _run.turns.end()
     if _run.session:
         _run.session.close_window()
 
@@ -250,7 +277,22 @@ class VisionUser(User):
 
     @task
     def ask(self) -> None:
-        """Send one image and record what came of it."""
+        """Send one image and record what came of it, once it is this load's turn."""
+        turns = _run.turns
+        if not turns.running:
+            if not turns.wait():
+                gevent.sleep(LEAVE_S)
+                return
+            self._due_ns = turns.since_ns  # nobody was to ask while the load was paused
+        turns.enter()
+        try:
+            error = self._ask()
+        finally:
+            turns.leave()
+        if error is not None:
+            gevent.sleep(0.05)  # a dead server must not turn users into a busy loop
+
+    def _ask(self) -> VisiontaxError | None:
         image = next(self._order)
         request_id = f"{self._prefix}-{next(self._number)}"
         outcome, error = None, None
@@ -280,5 +322,4 @@ class VisionUser(User):
             exception=error,
             context={},
         )
-        if error is not None:
-            gevent.sleep(0.05)  # a dead server must not turn users into a busy loop
+        return error

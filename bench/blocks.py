@@ -1,0 +1,160 @@
+"""Whose turn it is, and when that is enough: blocks of four slices, in the order ABBA or BAAB.
+
+Which of the two is tossed for each block, so that drift of the machine hits both sides alike. The
+data is looked at after so many blocks as `bench.paired` says, never in between.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import msgspec
+
+from bench import results
+from bench.comparison import RATE
+from bench.paired import FEWEST, difference, is_sure, looks
+from bench.progress import Progress
+from bench.sides import Side
+from bench.slices import EXPERIMENT, SCHEMA, Experiment, Slice, observe
+from bench.stand import Load
+
+SETTLE_S = 0.1
+"""How much of each slice's beginning does not count: caches and clocks find their pace again."""
+
+HANDOVER_S = 0.1
+"""About how long it takes from one side's last request to the other's first."""
+
+ORDERS = ("abba", "baab")
+NARROW = 0.01
+"""An interval that reaches no further from the ratio is narrow enough, as a part of it."""
+
+FETCHED_S = 1.2
+"""How long to wait before a look: Triton's trace is fetched once a second."""
+
+
+class Rounds(click.ParamType[int]):
+    """A number of rounds of each side, or `auto`, which is 0."""
+
+    name = "auto|N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        if value == "auto" or value == 0:
+            return 0
+        least = 2 * FEWEST
+        if not str(value).isdecimal() or int(value) < least or int(value) % 2:
+            self.fail(f"{value!r} is not auto, or an even number from {least} on", param, ctx)
+        return int(value)
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """How long a slice is, and all of them; `rounds` of each side, 0 as many as it takes."""
+
+    slice_s: float
+    budget_s: float
+    rounds: int
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there can be."""
+        return self.rounds // 2 or int(self.budget_s / self.block_s)
+
+    @property
+    def block_s(self) -> float:
+        """About how long a block takes."""
+        return 4 * (self.slice_s + HANDOVER_S)
+
+    @property
+    def looks(self) -> list[int]:
+        """After how many blocks the data is looked at."""
+        return [self.blocks] if self.rounds else looks(self.blocks)
+
+    def check(self) -> None:
+        """Raise click.UsageError when nothing can come of it."""
+        if self.slice_s <= 2 * SETTLE_S:
+            raise click.UsageError(f"--slice: of each slice {SETTLE_S} s do not count; take longer")
+        if self.blocks < FEWEST:
+            raise click.UsageError(
+                f"--budget: {FEWEST} blocks of four slices, the fewest that say anything, take "
+                f"{math.ceil(FEWEST * self.block_s)} s"
+            )
+
+
+class Record:
+    """What was done so far, in the folder's `ab.json` too: nothing is lost when this is cut off."""
+
+    def __init__(self, folder: Path, sides: Sequence[Side], *, looks_at_most: int) -> None:
+        self.folder = folder
+        self._now = Experiment(
+            schema=SCHEMA,
+            a=sides[0].text,
+            b=sides[1].text,
+            settle_s=SETTLE_S,
+            slices=[],
+            looks_at_most=looks_at_most,
+        )
+        self.change()
+
+    def change(self, **fields: Any) -> None:
+        """Change these fields of it."""
+        self._now = msgspec.structs.replace(self._now, **fields)
+        data = msgspec.json.format(msgspec.json.encode(self._now), indent=2)
+        results.write_atomically(self.folder / EXPERIMENT, data + b"\n")
+
+    def add(self, one: Slice) -> None:
+        """Append a slice."""
+        self.change(slices=[*self._now.slices, one])
+
+    def look(self, block: int) -> bool:
+        """Whether the answer after so many blocks would not change with more of them.
+
+        It is sure, or known within NARROW. Raises ResultsError as `observe` does.
+        """
+        time.sleep(FETCHED_S)
+        self.change(looks=[*self._now.looks, block])
+        ratios = observe(self.folder).logs("mean")
+        if len(ratios) < FEWEST:
+            return False
+        found = difference(ratios)
+        sure = is_sure(found, rate=RATE, looks=self._now.looks_at_most)
+        return sure or found.half_width <= NARROW
+
+
+def make_slices(
+    loads: dict[str, Load], record: Record, *, timing: Timing, seed: int
+) -> Literal["sure", "budget"]:
+    """Give the loads their turns until the answer is sure or the budget is spent; say which."""
+    toss = random.Random(f"{seed}/blocks")
+    deadline = math.inf if timing.rounds else time.monotonic() + timing.budget_s
+    progress = Progress(timing.blocks * timing.block_s)
+    try:
+        for number in range(1, timing.blocks + 1):
+            began = time.monotonic()
+            order = toss.choice(ORDERS)
+            title = f"[{number}/{timing.blocks}] {' '.join(order.upper())}"
+            progress.step(title, seconds=timing.block_s)
+            for side in order:
+                record.add(_turn(loads[side], block=number - 1, timing=timing))
+                progress.tick()
+            progress.done()
+            if number in timing.looks[:-1] and record.look(number):
+                return "sure"
+            if 2 * time.monotonic() - began > deadline:  # the next block would take too long
+                break
+        return "sure" if record.look(number) else "budget"
+    finally:
+        progress.clear()
+
+
+def _turn(load: Load, *, block: int, timing: Timing) -> Slice:
+    start_ns = load.take()
+    time.sleep(max(start_ns / 1e9 + timing.slice_s - time.monotonic(), 0))
+    end_ns = time.monotonic_ns()
+    load.rest()
+    return Slice(block, load.side.name, start_ns, end_ns)

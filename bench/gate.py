@@ -1,0 +1,205 @@
+"""`bench gate`: whether limits are kept, for CI. A change is measured against a baseline, in turns.
+
+A is the baseline, B the candidate: this checkout as it is. Absolute limits alone take one run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from bench.ab import experiment
+from bench.blocks import Timing
+from bench.checkouts import here
+from bench.choices import results_option
+from bench.decisions import RATE, Gate, of_run, of_turns
+from bench.durations import Duration
+from bench.gate_report import FORMATS, junit, render
+from bench.images import ensure_images, images_of
+from bench.plan import Plan, execute_all, name
+from bench.results import Settings, read_manifest
+from bench.sides import COMMON, Side, read
+from bench.slices import EXPERIMENT, read_experiment
+from bench.stand import equipped
+from bench.thresholds import Limit, Threshold
+from pipelines import device, tasks
+from pipelines.errors import VisiontaxError
+
+_OPTIONS = {"warmup_s": "warmup", "device": "on"}
+"""The options that settings are called otherwise by; the others have the settings' names."""
+
+_NO_OPTION = ("pipeline", "server", "broker", "claims")
+
+
+def baseline_of(folder: Path, *, pipeline: str) -> tuple[Settings, str]:
+    """Return the settings and the revision of a stored run, which are measured again.
+
+    Raises ResultsError when it is no run that can be read, VisiontaxError when it is of another
+    pipeline or of code that no revision holds.
+    """
+    manifest = read_manifest(folder)
+    if manifest.settings.pipeline != pipeline:
+        raise VisiontaxError(
+            f"{folder} is a run of {manifest.settings.pipeline}, not of {pipeline}",
+            hint="choose a baseline of the same pipeline",
+        )
+    revision = manifest.revision
+    if revision is None or revision.endswith("+"):
+        state = "with changes that no revision has" if revision else "outside a git checkout"
+        raise VisiontaxError(
+            f"{folder} was made {state}, so it cannot be measured again",
+            hint="make the baseline from a commit, or use --against rev=REV",
+        )
+    return manifest.settings, revision
+
+
+def _sides(
+    context: click.Context, pipeline: str, *, against: str, candidate: str, common: dict[str, Any]
+) -> tuple[Side, Side]:
+    """The baseline and the candidate. Options that were not given are those of a stored run."""
+    if Path(against).is_dir():
+        settings, revision = baseline_of(Path(against), pipeline=pipeline)
+        for field in Settings.__struct_fields__:
+            option = _OPTIONS.get(field, field)
+            given = context.get_parameter_source(option) != ParameterSource.DEFAULT
+            if field not in _NO_OPTION and not given:
+                common[option] = getattr(settings, field)
+        if isinstance(common["on"], str):
+            common["on"] = device.parse(common["on"])
+        if settings.transport == "fake":
+            common["server"] = settings.server  # its service time
+        against = f"rev={revision}"
+    elif "=" not in against:
+        raise click.UsageError(
+            f"--against: {against!r} is neither rev=REV, repo=PATH, another key=value, nor a folder"
+        )
+    a = read("a", against, pipeline=pipeline, common=common)
+    b = read("b", candidate, pipeline=pipeline, common=common)
+    if a.settings.traced and a.settings.server and a.settings.server == b.settings.server:
+        raise click.UsageError("--candidate: both sides have the same server; each needs its own")
+    return a, b if b.text else dataclasses.replace(b, text="this checkout")
+
+
+def _timing(*, slice_s: float, budget: float, questions: int) -> Timing:
+    """All blocks that fit the budget, looked at once. Raises click.UsageError when too few do."""
+    auto = Timing(slice_s, budget, 0)
+    auto.check()
+    fewest = math.ceil(math.log2(questions / RATE))
+    if auto.blocks < fewest:
+        raise click.UsageError(
+            f"--budget: fewer than {fewest} blocks of four slices cannot show a regression; "
+            f"they take {math.ceil(fewest * auto.block_s)} s"
+        )
+    return Timing(slice_s, budget, 2 * auto.blocks)
+
+
+def _measure_run(side: Side, *, seconds: float, into: Path) -> Path:
+    """Make one run of this checkout and return its folder."""
+    with equipped([(side, here())]) as (settings,):
+        (folder,) = execute_all([Plan(settings, duration_s=seconds, results=into)])
+    return folder
+
+
+def judge(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
+    """Return what a stored run or experiment says of the thresholds.
+
+    Raises click.UsageError when a run is asked for a change, else as `of_run` and `of_turns` do.
+    """
+    if (folder / EXPERIMENT).exists():
+        return of_turns(folder, thresholds)
+    changes = [one.text for one in thresholds if one.relative]
+    if changes:
+        raise click.UsageError(f"{folder} has no baseline, which {changes[0]!r} is a change of")
+    return of_run(folder, thresholds)
+
+
+def _check(what: str, *, changes: Sequence[str], against: str | None, file: Path | None) -> None:
+    """Raise click.UsageError when what was asked for makes no sense together."""
+    if what not in tasks.PIPELINES and not Path(what).is_dir():
+        known = ", ".join(tasks.PIPELINES)
+        raise click.UsageError(f"{what!r} is neither a folder nor a pipeline; known: {known}")
+    if against and what not in tasks.PIPELINES:
+        raise click.UsageError("--against is for a pipeline; a stored experiment has its baseline")
+    if against and not changes:
+        raise click.UsageError("--against: no --require is a change, such as 'mean < +5%'")
+    if changes and not against and what in tasks.PIPELINES:
+        raise click.UsageError(f"--require: {changes[0]!r} is a change: say --against what")
+    if file and not file.absolute().parent.is_dir():
+        raise click.UsageError(f"--junit: there is no folder {file.parent}")
+
+
+@click.command(params=list(COMMON))
+@click.argument("what", metavar="PIPELINE|FOLDER")
+@click.option("--require", type=Limit(), multiple=True, required=True, help="'p99 < +10%'; repeat.")
+@click.option("--against", metavar="SIDE|RUN", help="The baseline: rev=REV, repo=PATH, or a run.")
+@click.option("--candidate", metavar="SIDE", help="What the candidate has: repo=PATH.")
+@click.option("--slice", "slice_s", type=Duration(), default="1s", help="How long each slice is.")
+@click.option("--budget", type=Duration(), default="5m", help="How long to measure.")
+@results_option
+@click.option("--junit", "file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--format", type=click.Choice(sorted(FORMATS)), default="text")
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    what: str,
+    require: tuple[Threshold, ...],
+    against: str | None,
+    candidate: str | None,
+    slice_s: float,
+    budget: float,
+    folder: Path,
+    file: Path | None,
+    format: str,
+    **common: Any,
+) -> int:
+    """Exit with 3 when a limit is not kept: a regression.
+
+    Limits are absolute ('p99 < 50ms', 'error_share < 1%'), or a change against the baseline
+    ('throughput > -5%', 'stage.decode < +10%'), which takes --against. A FOLDER is a stored
+    experiment or run, which is judged again.
+    """
+    changes = [one.text for one in require if one.relative]
+    _check(what, changes=changes, against=against, file=file)
+    if file:
+        file.unlink(missing_ok=True)  # what an earlier gate said must not be taken for this one's
+    made = Path(what)
+    if what in tasks.PIPELINES and against:
+        sides = _sides(context, what, against=against, candidate=candidate or "", common=common)
+        timing = _timing(slice_s=slice_s, budget=budget, questions=len(changes))
+        _need_images(sides)
+        made = experiment(sides, into=folder, timing=timing, seed=common["seed"])
+        if read_experiment(made).stopped == "interrupted":
+            name([made])
+            raise KeyboardInterrupt
+    elif what in tasks.PIPELINES:
+        side = read("b", candidate or "", pipeline=what, common=common)
+        if side.revision:
+            raise click.UsageError("--candidate: a revision is measured against another one only")
+        _need_images([side])
+        made = _measure_run(side, seconds=budget, into=folder)
+    return show(made, require, file=file, format=format)
+
+
+def show(folder: Path, thresholds: Sequence[Threshold], *, file: Path | None, format: str) -> int:
+    """Print what is decided, write the JUnit file, name the folder, return the exit code."""
+    try:
+        gate = judge(folder, thresholds)
+        if file:
+            file.write_bytes(junit(gate))
+        click.echo(render(gate, format=format))
+    finally:
+        name([folder])
+    return gate.exit_code
+
+
+def _need_images(sides: Sequence[Side]) -> None:
+    ensure_images([side.settings.images for side in sides])
+    for side in sides:
+        images_of(side.settings.images)

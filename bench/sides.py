@@ -1,0 +1,156 @@
+"""A side of an experiment as its user writes it: `preprocess=dali, users=4`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from bench.choices import OFFERED, On, Workers
+from bench.durations import Duration
+from bench.images import SETS
+from bench.results import Settings
+from bench.run import DEFAULT_IMAGES
+from bench.stack import setup_of
+from pipelines import tasks
+from pipelines.asking import MOST_CROPS
+from pipelines.device import CPU, Device
+from pipelines.errors import VisiontaxError
+from pipelines.messages import FORMS
+from pipelines.preprocess import WAYS
+from pipelines.topologies import DEFAULT_TOPOLOGY, PLACES, TOPOLOGIES
+
+COMMON = (
+    click.Option(
+        ["--images"], metavar="NAME", help="An image set, or a folder of JPEGs.  [as bench run]"
+    ),
+    click.Option(["--preprocess"], type=click.Choice(sorted(WAYS)), default="opencv"),
+    click.Option(
+        ["--place"], type=click.Choice(PLACES), default="server", help="Who preprocesses."
+    ),
+    click.Option(
+        ["--transport"],
+        type=click.Choice(OFFERED),
+        default="http",
+        help="How requests travel to Triton.",
+    ),
+    click.Option(
+        ["--topology"],
+        type=click.Choice(TOPOLOGIES),
+        help="How a chain's DNNs are connected.  [direct]",
+    ),
+    click.Option(
+        ["--crops"],
+        type=click.Choice(FORMS),
+        default="raw",
+        help="How crops travel through a broker.",
+    ),
+    click.Option(
+        ["--workers"], type=Workers(), default="1,1", help="Of the first and of the second stage."
+    ),
+    click.Option(
+        ["--batch"], type=click.IntRange(1, MOST_CROPS), default=8, help="Most crops taken."
+    ),
+    click.Option(
+        ["--users"], type=click.IntRange(1), default=4, help="Users who each wait for answers."
+    ),
+    click.Option(
+        ["--warmup"], type=Duration(), default="2s", help="How long each side runs at first."
+    ),
+    click.Option(
+        ["--device", "on"], type=On(), default=str(CPU), help="Where the servers have DNNs."
+    ),
+    click.Option(["--seed"], type=int, default=1, help="Of the blocks, and the order of images."),
+)
+"""What both sides have in common, where a side says nothing else: options of `bench run`."""
+
+OWN = (
+    click.Option(
+        ["--repo", "repository"], type=click.Path(path_type=Path, exists=True, file_okay=False)
+    ),
+    click.Option(["--rev", "revision"]),
+    click.Option(["--server"]),
+    click.Option(["--broker-url", "broker"]),
+    click.Option(["--claims-url", "claims"]),
+)
+"""What only a side can say: two sides with one of these in common would disturb each other."""
+
+KEYS = {option.opts[0].removeprefix("--"): option for option in (*COMMON, *OWN)}
+"""Each key of a side, and how its value is read."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side: `name` is a or b, `text` what the user wrote.
+
+    The settings have no addresses but those that the user gave.
+    """
+
+    name: Literal["a", "b"]
+    text: str
+    settings: Settings
+    device: Device = CPU
+    repository: Path | None = None
+    revision: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The side in a message."""
+        return f"{self.name.upper()} ({self.text})" if self.text else self.name.upper()
+
+
+def read(name: Literal["a", "b"], text: str, *, pipeline: str, common: Mapping[str, Any]) -> Side:
+    """Return the side: what both have in common, by parameter, and then what `text` says.
+
+    Raises click.UsageError naming the side when a key or a value is wrong, or goes with no other.
+    """
+    values = {**common, **_parse(name, text)}
+    images = values.get("images") or DEFAULT_IMAGES.get(pipeline, "medium")
+    server = values.get("server")
+    settings = Settings(
+        pipeline=pipeline,
+        images=images if images in SETS else str(Path(images).resolve()),
+        preprocess=values["preprocess"],
+        place=values["place"],
+        transport=values["transport"],
+        topology=values["topology"] or (DEFAULT_TOPOLOGY if tasks.is_chain(pipeline) else None),
+        crops=values["crops"],
+        workers=values["workers"],
+        batch=values["batch"],
+        users=values["users"],
+        warmup_s=values["warmup"],
+        seed=values["seed"],
+        server=server.removeprefix("http://").rstrip("/") if server else None,
+        broker=values.get("broker"),
+        claims=values.get("claims"),
+    )
+    repository, revision = values.get("repository"), values.get("revision")
+    if server and repository:
+        raise click.UsageError(f"--{name}: server= has its own repository; leave repo= out")
+    try:
+        setup_of(settings, broker="to be started").check()
+    except VisiontaxError as error:
+        raise click.UsageError(f"--{name}: {error}; {error.hint}") from error
+    return Side(name, text.strip(), settings, values["on"], repository, revision)
+
+
+def _parse(name: str, text: str) -> dict[str, Any]:
+    values = {}
+    for part in re.split(r"[\s,]+(?=[^\s,=]+=)", text.strip()):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not part:
+            continue
+        if not equals or not value:
+            raise click.UsageError(f"--{name}: {part!r} is not key=value; known: {', '.join(KEYS)}")
+        if key not in KEYS:
+            raise click.UsageError(f"--{name}: unknown key {key!r}; known: {', '.join(KEYS)}")
+        option = KEYS[key]
+        try:
+            values[str(option.name)] = option.type.convert(value.rstrip(", "), option, None)
+        except click.UsageError as error:
+            raise click.UsageError(f"--{name}: {key}: {error.message}") from error
+    return values
