@@ -27,10 +27,10 @@ def keep(runs: list[Path], folder: Path) -> None:
     Raises ResultsError when one is no run, VisiontaxError when its measurement is INVALID.
     """
     for run in runs:
-        issues = [issue.code for issue in summary_of(run).issues]
-        if not summary_of(run).valid:
+        summary = summary_of(run)
+        if not summary.valid:
             raise VisiontaxError(
-                f"{run} is INVALID: {', '.join(issues)}",
+                f"{run} is INVALID: {', '.join(issue.code for issue in summary.issues)}",
                 hint="'bench report' says what to mend; a baseline needs runs to be trusted",
             )
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from bench import phrases
+from bench.several import INVALID, each, median, shared
 from bench.stats import Summary
 from pipelines.brokers import BROKERS
 from pipelines.errors import VisiontaxError
@@ -22,9 +23,6 @@ from pipelines.errors import VisiontaxError
 T = TypeVar("T")
 
 SCHEMA = 1
-INVALID = "!"
-"""What follows a number in which a run takes part that cannot be trusted."""
-
 BROKERLESS = ("fused", "direct")
 ORDER = (*BROKERLESS, *BROKERS)
 """The topologies in the order in which they are shown."""
@@ -138,28 +136,9 @@ def facts(sweep: Sweep) -> list[str]:
         *([f"batches of {sweep.batch} at most"] if sweep.batch else []),
         phrases.count(sweep.users, "user"),
         f"{phrases.duration(sweep.duration_s)} a run",
-        f"{rounds(sweep)} a point",
+        f"{each(point.runs for point in sweep.points)} a point",
         sweep.machine,
     ]
-
-
-def rounds(sweep: Sweep) -> str:
-    """Return how many runs a point has: `1 run`, `median of 3 runs`, `median of 2 to 3 runs`."""
-    counts = sorted({point.runs for point in sweep.points})
-    if counts == [1]:
-        return "1 run"
-    return f"median of {' to '.join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))} runs"
-
-
-def invalid(sweep: Sweep) -> str:
-    """Return what the reader must know of runs that cannot be trusted, empty when all can."""
-    amount = sum(not run.valid for run in sweep.runs)
-    if not amount:
-        return ""
-    return (
-        f"{amount} of {phrases.count(len(sweep.runs), 'run')} INVALID: the numbers marked "
-        f"{INVALID} cannot be trusted; 'bench report RUN' says why"
-    )
 
 
 def images_with(chain: str, fanout: int) -> str:
@@ -179,12 +158,7 @@ def fanout_of(summary: Summary) -> int:
 
 
 def _shared(name: str, values: Iterable[T]) -> T:
-    """Return the one value that all runs have."""
-    distinct = set(values)
-    if len(distinct) != 1:
-        listed = ", ".join(sorted(map(str, distinct))) or "there are none"
-        raise VisiontaxError(f"these runs are no sweep: {name} is not one: {listed}")
-    return distinct.pop()
+    return shared(values, name=name, of="sweep")
 
 
 def _brokered(name: str, values: Iterable[T | None]) -> T | None:
@@ -202,15 +176,10 @@ def _point(fanout: int, topology: str, runs: Sequence[Summary]) -> Point:
         valid=all(summary.valid for summary in runs),
         throughput_per_s=throughput,
         crops_per_s=throughput * fanout,
-        mean_ms=_median(latency.mean for latency in latencies),
-        p99_ms=_median(latency.p99 for latency in latencies),
-        broker_share=_median(s.broker_share for s in runs if s.broker_share is not None),
+        mean_ms=median(latency.mean for latency in latencies),
+        p99_ms=median(latency.p99 for latency in latencies),
+        broker_share=median(s.broker_share for s in runs if s.broker_share is not None),
     )
-
-
-def _median(values: Iterable[float]) -> float | None:
-    known = list(values)
-    return statistics.median(known) if known else None
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -17,15 +16,13 @@ from bench.images import ensure_images, images_of
 from bench.matrix_alone import Alone, alone
 from bench.matrix_report import FORMATS, file_name, render
 from bench.matrix_table import matrix_of
-from bench.plan import Plan, each_run, name
+from bench.plan import Plan, each_run, in_turn, name
 from bench.reports import exit_code, summary_of
 from bench.stack import equipped
 from pipelines import device, tasks
 from pipelines.device import CPU, Device
 from pipelines.preprocess import WAYS
 from pipelines.topologies import PLACES
-
-T = TypeVar("T")
 
 PIPELINES = tuple(name for name in tasks.PIPELINES if not tasks.is_chain(name))
 
@@ -43,20 +40,6 @@ class Numbers(click.ParamType[list[int]]):
         if not parts or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
             self.fail(f"not numbers of users: {value!r}; write 1,16", param, ctx)
         return list(dict.fromkeys(map(int, parts)))
-
-
-def in_turn(groups: Sequence[Sequence[T]], *, rounds: int, seed: int) -> list[T]:
-    """Return all members of all groups, once a round, shuffled anew in each.
-
-    The members of a group, which are to be compared, follow each other.
-    """
-    chance = random.Random(seed)
-    return [
-        one
-        for _ in range(rounds)
-        for group in chance.sample(groups, len(groups))
-        for one in chance.sample(group, len(group))
-    ]
 
 
 def places_of(on: Device, *, preprocess: str) -> list[str]:

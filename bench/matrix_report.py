@@ -11,9 +11,10 @@ from collections.abc import Callable
 import msgspec
 
 from bench import phrases
-from bench.matrix_table import ALONE, INVALID, Matrix, Point, facts, invalid, label
+from bench.matrix_table import ALONE, Matrix, Point, facts, label
 from bench.phrases import clean
 from bench.report import plain
+from bench.several import INVALID, invalid
 
 WIDTH = 100
 HEADS = (
@@ -103,7 +104,7 @@ def _text(matrix: Matrix) -> str:
         ).rstrip()
         for row in [list(HEADS), ["-" * width for width in widths], *cells]
     ]
-    foot = [" · ".join(map(clean, facts(matrix))), *NOTES, clean(matrix.note), invalid(matrix)]
+    foot = [" · ".join(map(clean, facts(matrix))), *NOTES, clean(matrix.note), invalid(matrix.runs)]
     return "\n".join([*lines, "", *(textwrap.fill(line, WIDTH) for line in foot if line)])
 
 
@@ -120,7 +121,7 @@ def _markdown(matrix: Matrix) -> str:
     blocks = [f"# {plain(named)}"]
     blocks += [f"**{plain(matrix.note)}**"] if matrix.note else []
     blocks += ["\n".join(lines), " · ".join(map(plain, facts(matrix)))]
-    blocks += [f"**{plain(said)}**"] if (said := invalid(matrix)) else []
+    blocks += [f"**{plain(said)}**"] if (said := invalid(matrix.runs)) else []
     blocks.append("\n".join(f"- {plain(note)}" for note in NOTES))
     return "\n\n".join(blocks)
 

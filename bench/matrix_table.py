@@ -14,15 +14,12 @@ from typing import TypeVar
 import msgspec
 
 from bench import phrases
+from bench.several import each, median, shared
 from bench.stats import Summary
-from pipelines.errors import VisiontaxError
 
 T = TypeVar("T")
 
 SCHEMA = 1
-INVALID = "!"
-"""What follows a number in which a run takes part that cannot be trusted."""
-
 ALONE = "none"
 """The place of inference alone: nobody preprocesses."""
 
@@ -106,27 +103,14 @@ def label(pipeline: str) -> str:
 
 def facts(matrix: Matrix) -> list[str]:
     """Return what all runs share, and how many there are, one phrase each."""
-    counts = sorted({len(point.folders) for point in matrix.points})
-    runs = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
     return [
         f"preprocess {matrix.preprocess}",
         f"transport {matrix.transport}",
         f"DNNs on {matrix.device}",
-        "1 run a row" if counts == [1] else f"median of {runs} runs a row",
+        f"{each(len(point.folders) for point in matrix.points)} a row",
         f"{phrases.duration(matrix.duration_s)} a run",
         matrix.machine,
     ]
-
-
-def invalid(matrix: Matrix) -> str:
-    """Return what the reader must know of runs that cannot be trusted, empty when all can."""
-    amount = sum(not run.valid for run in matrix.runs)
-    if not amount:
-        return ""
-    return (
-        f"{amount} of {phrases.count(len(matrix.runs), 'run')} INVALID: the numbers marked "
-        f"{INVALID} cannot be trusted; 'bench report RUN' says why"
-    )
 
 
 def _rank(part: str | int) -> tuple[int, str]:
@@ -153,7 +137,7 @@ def _point(runs: Sequence[Summary], *, alone: Sequence[Summary]) -> Point:
     first = runs[0]
     latencies = [run.latency_ms for run in runs if run.latency_ms]
     throughput = statistics.median(run.throughput_per_s for run in runs)
-    best = _median(run.throughput_per_s for run in alone)
+    best = median(run.throughput_per_s for run in alone)
     return Point(
         pipeline=first.pipeline,
         images=first.images,
@@ -161,24 +145,14 @@ def _point(runs: Sequence[Summary], *, alone: Sequence[Summary]) -> Point:
         users=first.users,
         valid=all(run.valid for run in runs),
         images_per_s=throughput,
-        mean_ms=_median(latency.mean for latency in latencies),
-        p99_ms=_median(latency.p99 for latency in latencies),
-        not_inference_share=_median(run.non_inference_share for run in runs),
+        mean_ms=median(latency.mean for latency in latencies),
+        p99_ms=median(latency.p99 for latency in latencies),
+        not_inference_share=median(run.non_inference_share for run in runs),
         of_alone=throughput / best if best else None,
-        generator_cpu_share=_median(run.generator_cpu_share for run in runs),
+        generator_cpu_share=median(run.generator_cpu_share for run in runs),
         folders=[run.run for run in runs],
     )
 
 
 def _shared(name: str, values: Iterable[T]) -> T:
-    """Return the one value that all runs have."""
-    distinct = set(values)
-    if len(distinct) != 1:
-        listed = ", ".join(sorted(map(str, distinct))) or "there are none"
-        raise VisiontaxError(f"these runs are no matrix: {name} is not one: {listed}")
-    return distinct.pop()
-
-
-def _median(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else None
+    return shared(values, name=name, of="matrix")

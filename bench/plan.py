@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import random
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -19,9 +21,25 @@ from bench.stack import crew
 from pipelines import server as embedded
 from pipelines.errors import ServerError, VisiontaxError
 
+T = TypeVar("T")
+
 LOAD = embedded.ROOT / "bench" / "load.py"
 OVERHEAD_S = 4.0
 """About how long a run takes beyond its warm-up and duration."""
+
+
+def in_turn(groups: Sequence[Sequence[T]], *, rounds: int, seed: int) -> list[T]:
+    """Return all members of all groups, once a round, shuffled anew in each.
+
+    The members of a group, which are to be compared, follow each other.
+    """
+    chance = random.Random(seed)
+    return [
+        one
+        for _ in range(rounds)
+        for group in chance.sample(groups, len(groups))
+        for one in chance.sample(group, len(group))
+    ]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,6 +24,8 @@ from pipelines.errors import ResultsError
 from pipelines.spans import STAGES, Call, Request, Span
 
 SCHEMA = 2
+T = TypeVar("T")
+
 RESULTS = Path("results")
 MANIFEST = "manifest.json"
 SAMPLES = "samples.jsonl"
@@ -131,27 +133,40 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     write_atomically(folder / MANIFEST, data + b"\n")
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read a run's manifest. Raises ResultsError when the folder is not a run that we can read."""
-    path = folder / MANIFEST
+def read_versioned(
+    path: Path, kind: type[T], *, newest: int, named: str, absent: ResultsError
+) -> T:
+    """Return the JSON object of that kind in the file; its `schema` says which version it is.
+
+    Raises `absent` without the file, and ResultsError when it is damaged or newer than `newest`,
+    which begins with the words `named`.
+    """
     try:
         data = path.read_bytes()
         schema = msgspec.json.decode(data, type=dict[str, Any]).get("schema")
     except FileNotFoundError:
-        raise ResultsError(
-            f"{folder} is not a run: it has no {MANIFEST}", hint="runs are the folders in results/"
-        ) from None
+        raise absent from None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ResultsError(f"cannot read {path}: {error}") from error
-    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+    if type(schema) is not int or not 1 <= schema <= newest:
         raise ResultsError(
-            f"{folder} has results schema {schema!r}; this version reads up to {SCHEMA}",
+            f"{named} {schema!r}; this version reads up to {newest}",
             hint="read it with the version of visiontax that wrote it, or a newer one",
         )
     try:
-        manifest = msgspec.json.decode(data, type=Manifest)
+        return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
         raise ResultsError(f"{path} is damaged: {error}") from error
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a run's manifest. Raises ResultsError when the folder is not a run that we can read."""
+    path = folder / MANIFEST
+    absent = ResultsError(
+        f"{folder} is not a run: it has no {MANIFEST}", hint="runs are the folders in results/"
+    )
+    named = f"{folder} has results schema"
+    manifest = read_versioned(path, Manifest, newest=SCHEMA, named=named, absent=absent)
     unknown = sorted(set(manifest.stages.values()) - set(STAGES))
     if unknown:
         raise ResultsError(f"{path} is damaged: it names unknown stages: {', '.join(unknown)}")

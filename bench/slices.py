@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -102,25 +102,12 @@ class Observations:
 def read_experiment(folder: Path) -> Experiment:
     """Read `ab.json`. Raises ResultsError when it is not there, damaged or of a newer version."""
     path = folder / EXPERIMENT
-    try:
-        data = path.read_bytes()
-        schema = msgspec.json.decode(data, type=dict[str, Any]).get("schema")
-    except FileNotFoundError:
-        raise ResultsError(
-            f"{folder} is not an experiment: it has no {EXPERIMENT}",
-            hint="experiments are the folders results/*-ab that 'bench ab' makes",
-        ) from None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ResultsError(f"cannot read {path}: {error}") from error
-    if type(schema) is not int or not 1 <= schema <= SCHEMA:
-        raise ResultsError(
-            f"{path} has schema {schema!r}; this version reads up to {SCHEMA}",
-            hint="read it with the version of visiontax that wrote it, or a newer one",
-        )
-    try:
-        return msgspec.json.decode(data, type=Experiment)
-    except msgspec.ValidationError as error:
-        raise ResultsError(f"{path} is damaged: {error}") from error
+    absent = ResultsError(
+        f"{folder} is not an experiment: it has no {EXPERIMENT}",
+        hint="experiments are the folders results/*-ab that 'bench ab' makes",
+    )
+    named = f"{path} has schema"
+    return results.read_versioned(path, Experiment, newest=SCHEMA, named=named, absent=absent)
 
 
 def observe(folder: Path) -> Observations:

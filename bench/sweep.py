@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 import time
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import Any
 
 import click
 
-from bench import results
+from bench import plan, results
 from bench.choices import OFFERED, Several, results_option, stack_options
 from bench.durations import Duration
 from bench.fanout import images_with, sweep_of
@@ -74,13 +73,8 @@ def in_turn(
 
     The topologies of a fan-out, which are to be compared, follow each other.
     """
-    chance = random.Random(seed)
-    return [
-        (fanout, topology)
-        for _ in range(rounds)
-        for fanout in chance.sample(fanouts, len(fanouts))
-        for topology in chance.sample(topologies, len(topologies))
-    ]
+    groups = [[(fanout, topology) for topology in topologies] for fanout in fanouts]
+    return plan.in_turn(groups, rounds=rounds, seed=seed)
 
 
 def show(folders: Sequence[Path], *, format: str) -> int:

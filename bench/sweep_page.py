@@ -11,8 +11,9 @@ from itertools import pairwise
 
 from bench import phrases
 from bench.charts import scale
-from bench.fanout import ORDER, Point, Sweep, Table, facts, invalid, tables
+from bench.fanout import ORDER, Point, Sweep, Table, facts, tables
 from bench.page import template
+from bench.several import invalid
 
 TOP, BOTTOM = 26.0, 266.0
 """Where in a picture the largest value and 0 are."""
@@ -56,7 +57,7 @@ def render_page(sweep: Sweep) -> str:
     return template("sweep.html").render(
         sweep=sweep,
         headline=headline(sweep),
-        invalid=invalid(sweep),
+        invalid=invalid(sweep.runs),
         facts=facts(sweep),
         pictures=[picture(table) for table in tables(sweep)],
         runs=phrases.count(len(sweep.runs), "run"),

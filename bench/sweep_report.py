@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from bench.fanout import INVALID, Sweep, Table, facts, invalid, tables
+from bench.fanout import Sweep, Table, facts, tables
 from bench.phrases import clean
 from bench.report import plain
+from bench.several import INVALID, invalid
 
 WIDTH = 100
 FAN_OUT = "fan-out"
@@ -21,7 +22,7 @@ def _text(sweep: Sweep) -> str:
     blocks = [f"{clean(sweep.chain)} by fan-out, the number of crops an image has"]
     for table in tables(sweep):
         blocks += filter(None, [_text_table(table), table.measure.note])
-    foot = [" · ".join(map(clean, facts(sweep))), invalid(sweep)]
+    foot = [" · ".join(map(clean, facts(sweep))), invalid(sweep.runs)]
     blocks.append("\n".join(textwrap.fill(line, WIDTH) for line in foot if line))
     return "\n\n".join(blocks)
 
@@ -54,7 +55,7 @@ def _markdown(sweep: Sweep) -> str:
         blocks += [f"{table.measure.title}, {table.measure.unit}:", _markdown_table(_cells(table))]
         blocks += filter(None, [plain(table.measure.note)])
     blocks.append(" · ".join(map(plain, facts(sweep))))
-    blocks += [f"**{plain(said)}**"] if (said := invalid(sweep)) else []
+    blocks += [f"**{plain(said)}**"] if (said := invalid(sweep.runs)) else []
     return "\n\n".join(blocks)
 
 

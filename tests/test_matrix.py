@@ -21,11 +21,11 @@ from summaries import failed, summary
 from bench import matrix as command
 from bench import results
 from bench.cli import bench
-from bench.matrix import PIPELINES, in_turn, places_of
+from bench.matrix import PIPELINES, places_of
 from bench.matrix_alone import Alone, alone, measure, shares
 from bench.matrix_report import FORMATS, HEADS, file_name, render, rows
 from bench.matrix_table import ALONE, Matrix, Point, matrix_of
-from bench.plan import Plan
+from bench.plan import Plan, in_turn
 from bench.reports import summary_of
 from bench.results import Settings, read_requests
 from bench.stats import Latency, Summary
