@@ -14,24 +14,39 @@ from typing import Any
 
 import click
 
-from bench.blocks import Record, Rounds, Timing, make_slices
+from bench import results
+from bench.blocks import Enough, Record, Rounds, Timing, make_slices
 from bench.checkouts import Checkout, checked_out, here
 from bench.choices import results_option
 from bench.compare import of_experiment
+from bench.comparison import RATE
 from bench.comparison_report import FORMATS, render
 from bench.durations import Duration
 from bench.images import ensure_images, images_of
+from bench.paired import FEWEST, difference, is_sure
 from bench.plan import name
 from bench.reports import EXIT_INVALID
 from bench.session import COOLDOWN_NS
-from bench.sides import COMMON, Side, read
-from bench.slices import read_experiment
+from bench.sides import COMMON, Side, check_apart, read
+from bench.slices import Observations, read_experiment
 from bench.stand import Load, end, equipped
 from pipelines import tasks
 from pipelines.errors import ResultsError, VisiontaxError
 
 REQUESTS_A_SLICE = 10
 """A slice should have room for as many requests of a user, one after the other."""
+
+NARROW = 0.01
+"""An interval that reaches no further from the ratio is narrow enough, as a part of it."""
+
+
+def is_known(seen: Observations, looks: int) -> bool:
+    """Whether the mean's ratio is surely not 1, or known within NARROW."""
+    ratios = seen.logs("mean")
+    if len(ratios) < FEWEST:
+        return False
+    found = difference(ratios)
+    return is_sure(found, rate=RATE, looks=looks) or found.half_width <= NARROW
 
 
 @contextlib.contextmanager
@@ -61,18 +76,23 @@ def _standing(
                 load.close()
 
 
-def experiment(sides: Sequence[Side], *, into: Path, timing: Timing, seed: int) -> Path:
+def experiment(
+    sides: Sequence[Side], *, into: Path, timing: Timing, seed: int, enough: Enough = is_known
+) -> Path:
     """Make the experiment and return its folder, also after a Ctrl-C amid the slices.
+
+    It ends when that is `enough`, or the budget is spent.
 
     Raises VisiontaxError when a side does not start or none of its requests succeeds.
     """
     with contextlib.ExitStack() as stack:
         checkouts = [_checkout(side, stack) for side in sides]
-        record = Record(_folder(into), sides, looks_at_most=len(timing.looks))
+        record = Record(results.new_folder(into, "ab"), sides, looks_at_most=len(timing.looks))
         both = list(zip(sides, checkouts, strict=True))
         with _standing(both, record.folder, slice_s=timing.slice_s) as loads:
             try:
-                record.change(stopped=make_slices(loads, record, timing=timing, seed=seed))
+                stopped = make_slices(loads, record, timing=timing, seed=seed, enough=enough)
+                record.change(stopped=stopped)
             except KeyboardInterrupt:
                 record.change(stopped="interrupted")
             except VisiontaxError:
@@ -96,30 +116,6 @@ def _checkout(side: Side, stack: contextlib.ExitStack) -> Checkout:
         return here()
     click.echo(f"building revision {side.revision} ...", err=True)
     return stack.enter_context(checked_out(side.revision))
-
-
-def _folder(into: Path) -> Path:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    for number in range(1000):
-        folder = into / (f"{stamp}-ab-{number}" if number else f"{stamp}-ab")
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise VisiontaxError(
-                f"cannot make {folder}: {error.strerror}", hint="choose another --results folder"
-            ) from error
-    raise VisiontaxError(f"too many experiments in {into}")
-
-
-def _check_apart(a: Side, b: Side) -> None:
-    """Raise click.UsageError when the sides would disturb each other."""
-    for key in ("server", "broker"):
-        given = getattr(a.settings, key) if a.settings.traced else None
-        if given and given == getattr(b.settings, key):
-            raise click.UsageError(f"--b: both sides have the same {key}; each needs its own")
 
 
 @click.command(params=list(COMMON))
@@ -151,7 +147,7 @@ def command(
         read("a", a or "", pipeline=pipeline, common=common),
         read("b", b, pipeline=pipeline, common=common),
     )
-    _check_apart(*sides)
+    check_apart(*sides, option="--b")
     timing = Timing(slice_s, budget, rounds)
     timing.check()
     ensure_images([side.settings.images for side in sides])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +17,14 @@ import click
 import msgspec
 
 from bench import results
-from bench.comparison import RATE
-from bench.paired import FEWEST, difference, is_sure, looks
+from bench.paired import FEWEST, looks
 from bench.progress import Progress
 from bench.sides import Side
-from bench.slices import EXPERIMENT, SCHEMA, Experiment, Slice, observe
+from bench.slices import EXPERIMENT, SCHEMA, Experiment, Observations, Slice, observe
 from bench.stand import Load
+
+Enough = Callable[[Observations, int], bool]
+"""Whether what was seen answers the question, where the data may be looked at so many times."""
 
 SETTLE_S = 0.1
 """How much of each slice's beginning does not count: caches and clocks find their pace again."""
@@ -31,11 +33,9 @@ HANDOVER_S = 0.1
 """About how long it takes from one side's last request to the other's first."""
 
 ORDERS = ("abba", "baab")
-NARROW = 0.01
-"""An interval that reaches no further from the ratio is narrow enough, as a part of it."""
 
 FETCHED_S = 1.2
-"""How long to wait before a look: Triton's trace is fetched once a second."""
+"""How long to wait before a look: what Triton has traced is fetched once a second."""
 
 
 class Rounds(click.ParamType[int]):
@@ -111,25 +111,23 @@ class Record:
         """Append a slice."""
         self.change(slices=[*self._now.slices, one])
 
-    def look(self, block: int) -> bool:
-        """Whether the answer after so many blocks would not change with more of them.
-
-        It is sure, or known within NARROW. Raises ResultsError as `observe` does.
-        """
+    def look(self, block: int) -> Observations:
+        """Return what was seen in so many blocks. Raises ResultsError as `observe` does."""
         time.sleep(FETCHED_S)
         self.change(looks=[*self._now.looks, block])
-        ratios = observe(self.folder).logs("mean")
-        if len(ratios) < FEWEST:
-            return False
-        found = difference(ratios)
-        sure = is_sure(found, rate=RATE, looks=self._now.looks_at_most)
-        return sure or found.half_width <= NARROW
+        return observe(self.folder)
 
 
 def make_slices(
-    loads: dict[str, Load], record: Record, *, timing: Timing, seed: int
+    loads: dict[str, Load], record: Record, *, timing: Timing, seed: int, enough: Enough
 ) -> Literal["sure", "budget"]:
-    """Give the loads their turns until the answer is sure or the budget is spent; say which."""
+    """Give the loads their turns until that is enough or the budget is spent; say which."""
+
+    def answered(block: int) -> bool:
+        for load in loads.values():
+            load.flush()
+        return enough(record.look(block), len(timing.looks))
+
     toss = random.Random(f"{seed}/blocks")
     deadline = math.inf if timing.rounds else time.monotonic() + timing.budget_s
     progress = Progress(timing.blocks * timing.block_s)
@@ -143,11 +141,11 @@ def make_slices(
                 record.add(_turn(loads[side], block=number - 1, timing=timing))
                 progress.tick()
             progress.done()
-            if number in timing.looks[:-1] and record.look(number):
+            if number in timing.looks[:-1] and answered(number):
                 return "sure"
             if 2 * time.monotonic() - began > deadline:  # the next block would take too long
                 break
-        return "sure" if record.look(number) else "budget"
+        return "sure" if answered(number) else "budget"
     finally:
         progress.clear()
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "overhead": ("bench.overhead", "Measure what tracing and recording cost."),
     "plain": ("bench.plain", "Compare the served pipeline with a plain FastAPI server."),
     "brokers": ("bench.brokers", "Compare message brokers by themselves, and with a chain's hop."),
+    "alarms": ("bench.alarms", "Measure how often the gate is wrong, with real jobs."),
     "scale": ("bench.scale", "Measure how long the analysis of many requests takes."),
 }
 """Each subcommand's module, which has it as `command`, and its line in the help."""

@@ -116,6 +116,28 @@ def of_turns(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
     )
 
 
+def is_decided(seen: Observations, looks: int, *, thresholds: Sequence[Threshold]) -> bool:
+    """Whether a change is a regression already, or all are surely within their limits.
+
+    Raises VisiontaxError as `relative` does.
+    """
+    changes = [one for one in thresholds if one.relative]
+    allowed = RATE / (looks * len(changes))
+    found = [relative(one, seen, allowed=allowed) for one in changes]
+    if any(one.outcome == REGRESSION for one in found):
+        return True
+    return all(_surely_kept(one, seen, allowed=allowed) for one in changes)
+
+
+def _surely_kept(threshold: Threshold, seen: Observations, *, allowed: float) -> bool:
+    a, b = (in_blocks(side, threshold.metric) for side in (seen.a, seen.b))
+    known = (a > 0) & (b > 0)
+    if known.sum() < FEWEST:
+        return False
+    blocks: Floats = np.log(b[known] / a[known])
+    return chance_beyond(blocks, factor=threshold.limit, above=not threshold.below) <= allowed
+
+
 def _moved(seen: Observations) -> dict[str, float]:
     """How much longer each stage takes in B, in ms, longest first."""
     found = {}

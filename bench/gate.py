@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ from bench.ab import experiment
 from bench.blocks import Timing
 from bench.checkouts import here
 from bench.choices import results_option
-from bench.decisions import RATE, Gate, of_run, of_turns
+from bench.decisions import RATE, Gate, is_decided, of_run, of_turns
 from bench.durations import Duration
 from bench.gate_report import FORMATS, junit, render
 from bench.images import ensure_images, images_of
 from bench.plan import Plan, execute_all, name
 from bench.results import Settings, read_manifest
-from bench.sides import COMMON, Side, read
+from bench.sides import COMMON, Side, check_apart, read
 from bench.slices import EXPERIMENT, read_experiment
 from bench.stand import equipped
 from bench.thresholds import Limit, Threshold
@@ -81,22 +82,21 @@ def _sides(
         )
     a = read("a", against, pipeline=pipeline, common=common)
     b = read("b", candidate, pipeline=pipeline, common=common)
-    if a.settings.traced and a.settings.server and a.settings.server == b.settings.server:
-        raise click.UsageError("--candidate: both sides have the same server; each needs its own")
+    check_apart(a, b, option="--candidate")
     return a, b if b.text else dataclasses.replace(b, text="this checkout")
 
 
-def _timing(*, slice_s: float, budget: float, questions: int) -> Timing:
-    """All blocks that fit the budget, looked at once. Raises click.UsageError when too few do."""
-    auto = Timing(slice_s, budget, 0)
-    auto.check()
-    fewest = math.ceil(math.log2(questions / RATE))
-    if auto.blocks < fewest:
+def timing_of(*, slice_s: float, budget: float, questions: int) -> Timing:
+    """As many blocks as fit the budget. Raises click.UsageError when too few do."""
+    timing = Timing(slice_s, budget, rounds=0)
+    timing.check()
+    fewest = math.ceil(math.log2(len(timing.looks) * questions / RATE))
+    if timing.blocks < fewest:
         raise click.UsageError(
             f"--budget: fewer than {fewest} blocks of four slices cannot show a regression; "
-            f"they take {math.ceil(fewest * auto.block_s)} s"
+            f"they take {math.ceil(fewest * timing.block_s)} s"
         )
-    return Timing(slice_s, budget, 2 * auto.blocks)
+    return timing
 
 
 def _measure_run(side: Side, *, seconds: float, into: Path) -> Path:
@@ -140,7 +140,7 @@ def _check(what: str, *, changes: Sequence[str], against: str | None, file: Path
 @click.option("--against", metavar="SIDE|RUN", help="The baseline: rev=REV, repo=PATH, or a run.")
 @click.option("--candidate", metavar="SIDE", help="What the candidate has: repo=PATH.")
 @click.option("--slice", "slice_s", type=Duration(), default="1s", help="How long each slice is.")
-@click.option("--budget", type=Duration(), default="5m", help="How long to measure.")
+@click.option("--budget", type=Duration(), default="5m", help="How long to measure at most.")
 @results_option
 @click.option("--junit", "file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--format", type=click.Choice(sorted(FORMATS)), default="text")
@@ -172,9 +172,15 @@ def command(
     made = Path(what)
     if what in tasks.PIPELINES and against:
         sides = _sides(context, what, against=against, candidate=candidate or "", common=common)
-        timing = _timing(slice_s=slice_s, budget=budget, questions=len(changes))
+        timing = timing_of(slice_s=slice_s, budget=budget, questions=len(changes))
         _need_images(sides)
-        made = experiment(sides, into=folder, timing=timing, seed=common["seed"])
+        made = experiment(
+            sides,
+            into=folder,
+            timing=timing,
+            seed=common["seed"],
+            enough=partial(is_decided, thresholds=require),
+        )
         if read_experiment(made).stopped == "interrupted":
             name([made])
             raise KeyboardInterrupt

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -118,21 +117,18 @@ class _Trace:
             click.echo(f"warning: {error}", err=True)
 
     def fetch(self) -> None:
-        """Have Triton write out its trace, and take it."""
-        self._call(servertrace.flush)
+        """Take what Triton has written out since."""
+        if self._file is not None:
+            self._next = servertrace.collect(self._file, self._folder, first=self._next)
 
     def finish(self) -> None:
         """Turn tracing off, take the rest, and fold it all."""
-        self._call(servertrace.turn_off)
+        if self._file is not None and self._server is not None:
+            with contextlib.suppress(VisiontaxError):  # a server that died has said what it could
+                servertrace.turn_off(self._server)
+                time.sleep(0.05)
+            servertrace.collect(self._file, self._folder, first=self._next, last=True)
         servertrace.fold(self._folder)
-
-    def _call(self, change: Callable[[str], None]) -> None:
-        if self._file is None or self._server is None:
-            return
-        with contextlib.suppress(VisiontaxError):  # a server that died has said what it could
-            change(self._server)
-            time.sleep(0.05)
-        self._next = servertrace.collect(self._file, self._folder, first=self._next)
 
 
 @click.command()

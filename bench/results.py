@@ -272,12 +272,8 @@ def read_apportion(folder: Path) -> dict[str, float] | None:
 
 
 def make_folder(results: Path, settings: Settings) -> Path:
-    """Make a folder whose name sorts by time and says what is run.
-
-    Raises ResultsError when the folder cannot be made or written, or the disk is nearly full.
-    """
+    """Make a run's folder, whose name says what is run. Raises as `new_folder` does."""
     parts = (
-        time.strftime("%Y%m%d-%H%M%S"),
         settings.pipeline,
         Path(settings.images).name,
         settings.preprocess,
@@ -286,7 +282,15 @@ def make_folder(results: Path, settings: Settings) -> Path:
         settings.topology,
         f"{settings.users}u",
     )
-    name = "-".join(part for part in parts if part)
+    return new_folder(results, "-".join(part for part in parts if part))
+
+
+def new_folder(results: Path, title: str) -> Path:
+    """Make a folder whose name sorts by time.
+
+    Raises ResultsError when the folder cannot be made or written, or the disk is nearly full.
+    """
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{title}"
     for number in range(1000):
         folder = results / (f"{name}-{number}" if number else name)
         try:

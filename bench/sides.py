@@ -138,6 +138,14 @@ def read(name: Literal["a", "b"], text: str, *, pipeline: str, common: Mapping[s
     return Side(name, text.strip(), settings, values["on"], repository, revision)
 
 
+def check_apart(a: Side, b: Side, *, option: str) -> None:
+    """Raise click.UsageError of B's option when the sides would disturb each other."""
+    for key in ("server", "broker"):
+        given = getattr(a.settings, key) if a.settings.traced else None
+        if given and given == getattr(b.settings, key):
+            raise click.UsageError(f"{option}: both sides have the same {key}; each needs its own")
+
+
 def _parse(name: str, text: str) -> dict[str, Any]:
     values = {}
     for part in re.split(r"[\s,]+(?=[^\s,=]+=)", text.strip()):

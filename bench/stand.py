@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench import results
+from bench import results, servertrace
 from bench.checkouts import Checkout
 from bench.plan import LOAD, Plan
 from bench.sides import Side
@@ -43,6 +43,7 @@ class Load:
 
     def __init__(self, side: Side, settings: results.Settings, *, into: Path, at: Checkout) -> None:
         self.side, self.folder = side, into
+        self._traced = settings.server if settings.traced else None
         self._log = into / "locust.log"
         plan = Plan(settings, duration_s=LONG_S - settings.warmup_s)
         ours = {str(LOAD): str(at.load)}
@@ -84,6 +85,11 @@ class Load:
                     hint=f"a request takes too long, or the disk is full; see {self._log}",
                 )
             time.sleep(POLL_S)
+
+    def flush(self) -> None:
+        """Have its trace written out. It is paused, and has the server for itself."""
+        if self._traced:
+            servertrace.flush(self._traced)
 
     def check(self) -> float:
         """Return the shortest latency so far, in seconds.

@@ -100,7 +100,7 @@ def _trace(ledger: Ledger) -> Issue | None:
     return Issue(
         "UNJOINED",
         f"{missing} of {total} requests have no trace of the server; the stages leave them out",
-        "see whether the server was restarted: killed, it loses the last second of its trace",
+        "see whether the server was restarted: killed, it loses its last requests' trace",
         invalid=missing > UNJOINED_AT_MOST * total,
     )
 

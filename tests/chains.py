@@ -78,7 +78,7 @@ def tracing(triton: server.Server, folder: Path) -> Iterator[None]:
     yield
     servertrace.turn_off(triton.url)
     time.sleep(0.05)
-    servertrace.collect(trace, folder, first=first)
+    servertrace.collect(trace, folder, first=first, last=True)
     servertrace.fold(folder)
 
 
