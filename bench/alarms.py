@@ -151,7 +151,9 @@ def _outcome(job: Job) -> str:
 @click.option("--by", type=click.FloatRange(0, 1000), default=10.0, help="How much slower, in %.")
 @click.option("--images", default="faces-4", help="An image set, or a folder of JPEGs.")
 @click.option("--users", type=click.IntRange(1), default=1, help="Concurrent users.")
-@click.option("--require", type=Limit(), multiple=True, default=LIMITS, help="As in bench gate.")
+@click.option(
+    "--require", type=Limit(), multiple=True, help=f"As in bench gate.  [{', '.join(LIMITS)}]"
+)
 @click.option("--budget", type=Duration(), default="10m", help="How long each job may measure.")
 @click.option("--seed", type=int, default=1, help="Of the jobs' order, and of their blocks.")
 @results_option
@@ -167,7 +169,8 @@ def command(
     folder: Path,
 ) -> int:
     """Make real jobs of the gate, without a change and with a slower decode, in random order."""
-    timing = timing_of(slice_s=1.0, budget=budget, questions=len(require))
+    limits = require or [Limit().convert(text, None, None) for text in LIMITS]
+    timing = timing_of(slice_s=1.0, budget=budget, questions=len(limits))
     given = ["--images", images, "--users", str(users)]
     common = click.Command("sides", params=list(COMMON)).make_context("sides", given).params
     ensure_images([images])
@@ -188,7 +191,7 @@ def command(
                 gate, share = None, 0.0
                 try:
                     gate, share = judge(
-                        (a, b), into=folder, timing=timing, seed=seed + number, limits=require
+                        (a, b), into=folder, timing=timing, seed=seed + number, limits=limits
                     )
                 except VisiontaxError as error:
                     click.echo(f"error: {error}", err=True)

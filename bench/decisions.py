@@ -54,8 +54,9 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     `outcome` is the worst of the decisions, or invalid for the reasons in `doubts`. `noise` is how
     much A differs from itself from slice to slice, a part of 1. `moved_ms` is how much longer
     each stage takes in B, longest first, and `explained` its part of the difference, where that is
-    significant; `blamed` is the stage that moved most, of a change that is a regression. An
-    experiment has a `comparison`, a gate of absolute limits alone a `run`.
+    significant; `blamed` is, of a change that is a regression, the stage that surely takes longer
+    by most, or just by most where none surely does. An experiment has a `comparison`, a gate of
+    absolute limits alone a `run`.
     """
 
     schema: int
@@ -112,6 +113,7 @@ def of_turns(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
         doubts=doubts,
         noise=noise(folder / "a", experiment.slices, settle_s=experiment.settle_s),
         moved=_moved(seen),
+        longer=_surely_longer(seen),
         comparison=comparison,
     )
 
@@ -146,6 +148,17 @@ def _moved(seen: Observations) -> dict[str, float]:
         if name.startswith(STAGE) and all(map(len, both)):
             found[name.removeprefix(STAGE)] = float(both[1].mean() - both[0].mean())
     return dict(sorted(found.items(), key=lambda stage: -stage[1]))
+
+
+def _surely_longer(seen: Observations) -> list[str]:
+    """The stages that take longer in B, and not by accident: a machine's whims hit them all."""
+    logs = {name: seen.logs(name) for name in seen.metrics if name.startswith(STAGE)}
+    return [
+        name.removeprefix(STAGE)
+        for name, blocks in logs.items()
+        if len(blocks) >= FEWEST
+        and chance_beyond(blocks, factor=1.0, above=True) <= RATE / len(logs)
+    ]
 
 
 def relative(threshold: Threshold, seen: Observations, *, allowed: float) -> Decision:
@@ -226,6 +239,7 @@ def _gate(
     doubts: list[str],
     noise: float | None = None,
     moved: dict[str, float] | None = None,
+    longer: Sequence[str] = (),
     comparison: Comparison | None = None,
     run: Summary | None = None,
 ) -> Gate:
@@ -234,6 +248,7 @@ def _gate(
     seen = {one.outcome for one in decisions}
     outcome = next(one for one in (INVALID, REGRESSION, NOISY, PASS) if one in seen)
     moved = moved or {}
+    suspects = [stage for stage in moved if stage in longer] or list(moved)
     worse = any(one.outcome == REGRESSION and one.ratio is not None for one in decisions)
     return Gate(
         schema=SCHEMA,
@@ -246,7 +261,7 @@ def _gate(
         noise=noise,
         moved_ms=moved,
         explained=comparison.explained if comparison else {},
-        blamed=next(iter(moved), None) if worse else None,
+        blamed=suspects[0] if worse and suspects else None,
         comparison=comparison,
         run=run,
     )

@@ -54,10 +54,8 @@ def facts(gate: Gate) -> list[str]:
         moved = gate.moved_ms[gate.blamed]
         part = gate.explained.get(gate.blamed)
         of_it = f", {100 * part:.0f} % of the difference of the means" if part else ""
-        found.append(
-            f"the stage that moved most is {gate.blamed}: {'+' if moved > 0 else ''}"
-            f"{number(moved)} ms a request{of_it}"
-        )
+        more = f"{'+' if moved > 0 else ''}{number(moved)} ms a request"
+        found.append(f"{gate.blamed} is to blame: {more}{of_it}")
     if gate.noise is not None:
         found.append(f"noise: {100 * gate.noise:.1f} % from slice to slice")
     return found

@@ -17,6 +17,7 @@ from pipelines import tasks
 from pipelines.engine import TRANSPORTS, endpoint
 from pipelines.messages import FORMS
 from pipelines.preprocess import WAYS
+from pipelines.server import REPOSITORY
 from pipelines.topologies import DEFAULT_TOPOLOGY, PLACES, TOPOLOGIES, Setup
 
 DEFAULT_SERVER = "127.0.0.1:8000"
@@ -45,6 +46,7 @@ class Options(msgspec.Struct):
     workers: str
     batch: int
     run_folder: str
+    repository: str
     no_record: bool
     paused: bool
     host: str | None = None
@@ -119,6 +121,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--start-server", action="store_true", help="start the embedded Triton for this run")
     hidden: dict[str, Any] = {"help": argparse.SUPPRESS, "include_in_web_ui": False}
     add("--run-folder", default="", **hidden)
+    add("--repository", default=str(REPOSITORY), **hidden)
     add("--no-record", action="store_true", **hidden)
     add("--paused", action="store_true", **hidden)
 

@@ -44,12 +44,16 @@ def in_turn(groups: Sequence[Sequence[T]], *, rounds: int, seed: int) -> list[T]
 
 @dataclass(frozen=True)
 class Plan:
-    """One run: its settings, how long it measures, and where its folder goes."""
+    """One run: its settings, how long it measures, and where its folder goes.
+
+    `repository` is the one that the server serves, where it is not this checkout's.
+    """
 
     settings: results.Settings
     duration_s: float
     results: Path = results.RESULTS
     recorded: bool = True
+    repository: Path | None = None
 
     @property
     def title(self) -> str:
@@ -82,6 +86,8 @@ class Plan:
         ]
         if chosen.server is not None:
             command += ["--host", chosen.server]
+        if self.repository is not None:
+            command += ["--repository", str(self.repository.resolve())]
         if chosen.topology is not None:
             command += ["--topology", chosen.topology]
         if chosen.brokered:

@@ -36,8 +36,12 @@ class Session:
         results: Path,
         folder: Path | None,
         recorded: bool,
+        repository: Path = REPOSITORY,
     ) -> None:
-        """Make the folder and start the monitor. Raises ResultsError when that cannot be."""
+        """Make the folder and start the monitor; `repository` is what the server serves.
+
+        Raises ResultsError when that cannot be.
+        """
         if settings.traced and settings.server:
             model = tasks.first_task(settings.pipeline).dnn.model
             settings = msgspec.structs.replace(
@@ -58,7 +62,7 @@ class Session:
             stages=stages,
             machine=machine.machine(),
             versions=machine.versions(),
-            sha256=_checksums(stages),
+            sha256=_checksums(stages, repository),
             revision=_revision(),
             clock=_clock(),
             window_start_ns=time.monotonic_ns(),
@@ -105,12 +109,12 @@ class Session:
         write_manifest(self.folder, self._manifest)
 
 
-def _checksums(models: Iterable[str]) -> dict[str, str]:
+def _checksums(models: Iterable[str], repository: Path) -> dict[str, str]:
     """The sha256 of the models' files, by path inside the repository."""
     return {
-        str(path.relative_to(REPOSITORY)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(repository)): hashlib.sha256(path.read_bytes()).hexdigest()
         for model in models
-        for path in sorted(REPOSITORY.glob(f"{model}/1/model.*"))
+        for path in sorted(repository.glob(f"{model}/1/model.*"))
     }
 
 

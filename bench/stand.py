@@ -45,7 +45,8 @@ class Load:
         self.side, self.folder = side, into
         self._traced = settings.server if settings.traced else None
         self._log = into / "locust.log"
-        plan = Plan(settings, duration_s=LONG_S - settings.warmup_s)
+        served = None if side.revision else side.repository  # an older load has no such option
+        plan = Plan(settings, duration_s=LONG_S - settings.warmup_s, repository=served)
         ours = {str(LOAD): str(at.load)}
         command = [ours.get(word, word) for word in plan.command(into.resolve())]
         command = [*_by(at, command[command.index("-m") :]), "--paused"]

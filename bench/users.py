@@ -193,6 +193,7 @@ def _open_session(options: Options, images: ImageSet, *, users: int) -> Session:
         results=Path(options.results),
         folder=Path(options.run_folder) if options.run_folder else None,
         recorded=not options.no_record,
+        repository=Path(options.repository),
     )
 
 

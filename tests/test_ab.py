@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from processes import BENCH, alive, family, run, started, until
 
 from bench.ab import command, show
+from bench.alarms import MODEL, copy_repository
 from bench.blocks import Timing
 from bench.compare import of_experiment
 from bench.reports import summary_of
@@ -38,23 +39,6 @@ COMMON = dict.fromkeys(("images", "topology")) | {
     "on": CPU,
     "seed": 1,
 }
-DELAY_S = 0.06
-SLOW_DECODE = f"""
-import time
-
-from pipelines.preprocess import OpenCV
-from pipelines.triton_preprocess import TritonPythonModel
-
-_decode = OpenCV.decode
-
-
-def _late(self, data):
-    time.sleep({DELAY_S})
-    return _decode(self, data)
-
-
-OpenCV.decode = _late
-"""
 
 
 def only(folder: Path) -> Path:
@@ -132,9 +116,7 @@ def test_requests_are_due_and_under_way_only_in_their_sides_turns(interrupted) -
 
 
 def test_a_slower_repository_is_found_and_its_stage_named(triton, tmp_path) -> None:
-    slow = tmp_path / "repository"
-    shutil.copytree(server.REPOSITORY, slow)
-    (slow / "preprocess_classification_opencv" / "1" / "model.py").write_text(SLOW_DECODE)
+    slow = copy_repository(tmp_path / "repository", slower=100)
     into = tmp_path / "results"
     done = run(
         BENCH,
@@ -146,8 +128,10 @@ def test_a_slower_repository_is_found_and_its_stage_named(triton, tmp_path) -> N
     assert "slower; decode explains" in found["sentence"]
     rows = {row["metric"]: row for row in found["rows"]}
     assert rows["mean"]["mark"] == "-"
-    assert rows["stage.decode"]["b"] - rows["stage.decode"]["a"] > 0.9 * 1e3 * DELAY_S
+    assert 50 < rows["stage.decode"]["ratio"] < 150
     assert next(iter(found["explained"])) == "decode"
+    a, b = (read_manifest(only(into) / side).sha256 for side in "ab")
+    assert [path for path in a if a[path] != b[path]] == [f"{MODEL}/1/model.py"]
     made = read_experiment(only(into))
     assert (len(made.slices), made.looks, made.looks_at_most) == (24, [6], 1)
     assert f"results: {only(into)}" in done.stderr

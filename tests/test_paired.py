@@ -1,14 +1,13 @@
 """The statistics of paired blocks: small cases by hand, and simulated jobs by the thousand.
 
-The noise of the simulation is that of one-second slices as recorded on a shared machine: a random
-walk, autocorrelation and heavy tails, 4 % from one slice to the next. To be quick the simulation
-draws fewer tosses and resamples than an experiment does.
+To be quick the simulation draws fewer tosses and resamples than an experiment does.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from simulated import MOST, SCALE, in_blocks, jobs_of, noise, slowed, tosses
 
 from bench.paired import (
     FEWEST,
@@ -24,41 +23,8 @@ from bench.paired import (
     looks,
 )
 
-SCALE = 0.04
-JOBS = 1500
-MOST = 150
-"""Ten minutes of blocks of four slices of a second."""
-
 RATE = 0.01
 RESAMPLES, FLIPS = 999, 3_999
-
-
-def noise(jobs: int, slices: int, random: np.random.Generator, scale: float = SCALE) -> Floats:
-    """The logarithm of what disturbs each slice, [slices, jobs]."""
-    shocks = random.normal(0, 0.6 * scale, (slices, jobs))
-    for at in range(1, slices):
-        shocks[at] += 0.6 * shocks[at - 1]
-    drift = np.cumsum(random.normal(0, 0.3 * scale, (slices, jobs)), axis=0)
-    return drift + shocks + random.standard_t(3, (slices, jobs)) * 0.5 * scale
-
-
-def tosses(jobs: int, blocks: int, random: np.random.Generator) -> Floats:
-    """1 for ABBA and -1 for BAAB, [blocks, jobs]."""
-    return random.choice([-1.0, 1.0], (blocks, jobs))
-
-
-def in_blocks(slices: Floats, tossed: Floats) -> Floats:
-    """B less A of each block, [blocks, jobs], from the values of its slices, [slices, jobs]."""
-    four = slices.reshape(len(tossed), 4, -1)
-    return tossed * (four[:, [1, 2]].mean(axis=1) - four[:, [0, 3]].mean(axis=1))
-
-
-def jobs_of(
-    random: np.random.Generator, *, blocks: int = MOST, jobs: int = JOBS, effect: float = 0.0
-) -> Floats:
-    """Logarithms of B over A of so many jobs with a true difference, [blocks, jobs]."""
-    tossed = tosses(jobs, blocks, random)
-    return in_blocks(noise(jobs, 4 * blocks, random), tossed) + effect
 
 
 def _quickly(blocks: Floats, *, flips: int = FLIPS) -> list[Difference]:
@@ -129,18 +95,18 @@ def test_a_stage_that_is_a_tenth_slower_is_found_and_blamed() -> None:
     jobs = 1000
     stages = {"decode": 3.0, "inference": 5.0, "queue": 1.0, "send": 1.0}
     tossed = tosses(jobs, MOST, random)
-    slowed = np.repeat(tossed, 4, axis=0) * np.tile([-1.0, 1, 1, -1], MOST)[:, np.newaxis] > 0
     machine = noise(jobs, 4 * MOST, random)
     took = {
         name: ms * np.exp(machine + noise(jobs, 4 * MOST, random, SCALE / 4))
         for name, ms in stages.items()
     }
-    took["decode"] = np.where(slowed, 1.1, 1.0) * took["decode"]
+    of_bs = slowed(tossed)
+    took["decode"] = np.where(of_bs, 1.1, 1.0) * took["decode"]
     blocks = in_blocks(np.log(sum(took.values())), tossed)
     found = run(blocks, questions=10, flips=9_999)
     blamed = []
     for job, (end, _) in enumerate(found):
-        of_b = slowed[: 4 * end.blocks, job]
+        of_b = of_bs[: 4 * end.blocks, job]
         means = {
             name: (ms[: 4 * end.blocks, job][~of_b].mean(), ms[: 4 * end.blocks, job][of_b].mean())
             for name, ms in took.items()
