@@ -61,8 +61,9 @@ class Services:
         self._running[name] = running
 
     def stop(self) -> None:
-        """Stop all."""
+        """Stop all. Nobody needs their data: asked to end, Kafka would take its time."""
         for running in self._running.values():
+            running.process.kill()
             running.stop()
 
 

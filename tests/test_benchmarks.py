@@ -13,8 +13,6 @@ from bench.images import images_of
 from bench.rounds import Rounds, show
 from pipelines.tasks import task
 
-pytestmark = pytest.mark.alone
-
 INPUT = task("classification").dnn.input
 
 

@@ -17,7 +17,7 @@ from bench.plan import LOAD, Plan, execute
 pytestmark = [pytest.mark.alone, pytest.mark.triton, pytest.mark.usefixtures("triton")]
 
 WITHIN = 0.05
-DURATION_S = 6.0
+DURATION_S = 4.0
 
 
 def plan(address: str, folder: Path, *, duration_s: float = DURATION_S) -> Plan:

@@ -13,10 +13,14 @@ from bench.reports import summary_of
 pytestmark = [pytest.mark.alone, pytest.mark.triton]
 
 
-@pytest.mark.parametrize(("users", "other_at_most"), [(1, 0.01), (16, 0.02)])
 @pytest.mark.parametrize(
-    ("preprocess", "place", "transport"),
-    [("opencv", "server", "http"), ("pillow", "client", "grpc"), ("dali", "server", "shm")],
+    ("preprocess", "place", "transport", "users", "other_at_most"),
+    [
+        ("opencv", "server", "http", 1, 0.01),
+        ("opencv", "server", "http", 16, 0.02),
+        ("pillow", "client", "grpc", 16, 0.02),
+        ("dali", "server", "shm", 1, 0.01),
+    ],
 )
 def test_other_is_small_and_the_shares_sum_to_one(
     triton, tmp_path, preprocess, place, transport, users, other_at_most
