@@ -121,7 +121,10 @@ class Record:
 def make_slices(
     loads: dict[str, Load], record: Record, *, timing: Timing, seed: int, enough: Enough
 ) -> Literal["sure", "budget"]:
-    """Give the loads their turns until that is enough or the budget is spent; say which."""
+    """Give the loads their turns until that is enough or the budget is spent; say which.
+
+    Raises DiedError when a server has ended by itself.
+    """
 
     def answered(block: int) -> bool:
         for load in loads.values():
@@ -141,6 +144,8 @@ def make_slices(
                 record.add(_turn(loads[side], block=number - 1, timing=timing))
                 progress.tick()
             progress.done()
+            for load in loads.values():
+                load.confirm()
             if number in timing.looks[:-1] and answered(number):
                 return "sure"
             if 2 * time.monotonic() - began > deadline:  # the next block would take too long

@@ -27,7 +27,7 @@ from bench.plan import Plan, execute_all, name
 from bench.results import Settings, read_manifest
 from bench.sides import COMMON, Side, check_apart, read
 from bench.slices import EXPERIMENT, read_experiment
-from bench.stand import equipped
+from bench.stand import DiedError, equipped
 from bench.thresholds import Limit, Threshold
 from pipelines import device, tasks
 from pipelines.errors import VisiontaxError
@@ -106,6 +106,19 @@ def _measure_run(side: Side, *, seconds: float, into: Path) -> Path:
     return folder
 
 
+def _measure_turns(sides: Sequence[Side], *, thresholds: Sequence[Threshold], **how: Any) -> Path:
+    """Make the experiment and return its folder; once more where a server crashed in the first.
+
+    That Triton crashes, once in many thousand requests, says nothing of a limit.
+    """
+    measure = partial(experiment, sides, enough=partial(is_decided, thresholds=thresholds), **how)
+    try:
+        return measure()
+    except DiedError as error:
+        click.echo(f"warning: {error}; measuring once more", err=True)
+        return measure()
+
+
 def judge(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
     """Return what a stored run or experiment says of the thresholds.
 
@@ -174,12 +187,8 @@ def command(
         sides = _sides(context, what, against=against, candidate=candidate or "", common=common)
         timing = timing_of(slice_s=slice_s, budget=budget, questions=len(changes))
         _need_images(sides)
-        made = experiment(
-            sides,
-            into=folder,
-            timing=timing,
-            seed=common["seed"],
-            enough=partial(is_decided, thresholds=require),
+        made = _measure_turns(
+            sides, into=folder, timing=timing, seed=common["seed"], thresholds=require
         )
         if read_experiment(made).stopped == "interrupted":
             name([made])

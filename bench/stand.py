@@ -38,6 +38,10 @@ LONG_S = 7 * 86_400
 """How long a load would go on: the experiment ends it long before."""
 
 
+class DiedError(ServerError):
+    """A server that was ready has ended by itself."""
+
+
 class Load:
     """A running load generator that is paused unless it has the turn."""
 
@@ -86,6 +90,15 @@ class Load:
                     hint=f"a request takes too long, or the disk is full; see {self._log}",
                 )
             time.sleep(POLL_S)
+
+    def confirm(self) -> None:
+        """Raise DiedError when its server is there no more."""
+        if self._traced and not embedded.is_ready(self._traced):
+            raise DiedError(
+                f"the server of {self.side.title} has ended in mid-experiment",
+                hint=f"'bench report {self.folder}' shows the errors; if it was started for this "
+                f"experiment, {folder() / f'serve-{self.side.name}.log'} names its log",
+            )
 
     def flush(self) -> None:
         """Have its trace written out. It is paused, and has the server for itself."""

@@ -31,7 +31,7 @@ from bench.session import Session
 from bench.turns import Turns
 from pipelines import memory, topologies
 from pipelines import server as embedded
-from pipelines.errors import ServerError, VisiontaxError
+from pipelines.errors import EngineError, ServerError, VisiontaxError
 
 STOP_TIMEOUT_S = 30.0
 LINGER_S = 0.5
@@ -293,15 +293,18 @@ class VisionUser(User):
         if error is not None:
             gevent.sleep(0.05)  # a dead server must not turn users into a busy loop
 
-    def _ask(self) -> VisiontaxError | None:
+    def _ask(self) -> Exception | None:
         image = next(self._order)
         request_id = f"{self._prefix}-{next(self._number)}"
-        outcome, error = None, None
+        outcome = None
+        error: Exception | None = None
         start_ns = time.monotonic_ns()
         try:
             outcome = self._pipeline(image, request_id=request_id)
         except VisiontaxError as raised:
             error = raised
+        except Exception as raised:  # nobody foresaw it, but it took its time: it is on the record
+            error = EngineError(f"{type(raised).__name__}: {raised}")
         end_ns = time.monotonic_ns()
         due_ns, self._due_ns = self._due_ns, end_ns
         if error is None:

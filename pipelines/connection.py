@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.client import HTTPException
 from typing import Any
 
 from geventhttpclient import HTTPClient
@@ -9,6 +10,9 @@ from geventhttpclient import HTTPClient
 from pipelines.errors import EngineError
 
 TIMEOUT_S = 120.0
+
+NO_ANSWER = (OSError, ValueError, HTTPException)
+"""What the client raises where the server is away, hangs up in mid-answer, or talks no HTTP."""
 
 
 class Connection:
@@ -33,7 +37,7 @@ class Connection:
         try:
             response = self._client.post(path, body=body, headers=headers or {})
             return response, bytes(response.read())
-        except (OSError, ValueError) as error:
+        except NO_ANSWER as error:
             raise EngineError(f"no answer from {self._name}: {error}") from error
 
     def answers(self, path: str) -> bool:
@@ -41,7 +45,7 @@ class Connection:
         try:
             response = self._client.get(path)
             response.read()
-        except (OSError, ValueError):
+        except NO_ANSWER:
             return False
         return bool(response.status_code == 200)
 

@@ -21,7 +21,7 @@ from bench.reports import summary_of
 from bench.results import read_manifest, read_requests
 from bench.sides import KEYS, read
 from bench.slices import read_experiment
-from bench.stand import Load
+from bench.stand import DiedError, Load
 from pipelines import server
 from pipelines.device import CPU
 from pipelines.errors import ServerError, VisiontaxError
@@ -190,6 +190,16 @@ def test_a_server_that_is_away_is_an_error(tmp_path) -> None:
     done = CliRunner().invoke(command, [*given, "--a", "server=127.0.0.1:1"])
     assert isinstance(done.exception, ServerError)
     assert "A (server=127.0.0.1:1): Triton is not ready at" in str(done.exception)
+
+
+def test_a_server_that_has_ended_is_an_error(triton) -> None:
+    made = object.__new__(Load)
+    made.side = read("a", "", pipeline="classification", common=COMMON)
+    made.folder, made._traced = Path("results/x"), triton.url
+    made.confirm()
+    made._traced = f"127.0.0.1:{server.free_port()}"
+    with pytest.raises(DiedError, match="the server of A has ended in mid-experiment"):
+        made.confirm()
 
 
 def test_a_side_without_any_success_is_an_error(tmp_path) -> None:

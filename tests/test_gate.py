@@ -19,6 +19,7 @@ from processes import BENCH, ROOT, run
 from bench.cli import bench, main
 from bench.decisions import Decision, Gate
 from bench.results import SCHEMA
+from bench.stand import DiedError
 from bench.thresholds import Limit
 from pipelines.errors import VisiontaxError
 
@@ -326,6 +327,38 @@ def test_a_stored_run_is_measured_again_with_its_settings(
     assert a.settings == b.settings
     assert (a.settings.users, a.settings.server, a.settings.seed) == (3, "7ms", 8)
     assert (asked["seed"], asked["timing"].looks) == (8, [13])
+
+
+def test_a_server_that_crashes_is_no_verdict_the_first_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashes: list[int] = []
+
+    def experiment(sides: Any, **others: Any) -> Path:
+        del sides, others
+        if crashes.pop():
+            raise DiedError("the server of B has ended in mid-experiment")
+        return write_experiment(tmp_path / "made", planted, looks_at_most=1)
+
+    monkeypatch.setattr("bench.gate.experiment", experiment)
+    given = (
+        "classification",
+        "--images",
+        "small",
+        "--against",
+        "users=1",
+        "--require",
+        "p99 < +9%",
+    )
+    crashes[:] = [0, 1]
+    done = invoke(*given, "--results", tmp_path)
+    assert done.return_value == 3
+    assert (
+        "warning: the server of B has ended in mid-experiment; measuring once more" in done.stderr
+    )
+    crashes[:] = [1, 1]
+    with pytest.raises(DiedError):
+        invoke(*given, "--results", tmp_path)
 
 
 # What is printed

@@ -251,6 +251,12 @@ def test_a_server_that_dies_is_on_the_record(own_server: server.Server, tmp_path
         until(lambda: lines(folder) > 200, "requests")
         own_server.process.kill()
         assert process.wait(60) == 1
+    numbers: dict[str, list[int]] = {}
+    for request in results.read_requests(only_run(folder)):
+        user, _, number = request.id.rpartition("-")
+        numbers.setdefault(user, []).append(int(number))
+    assert len(numbers) == 2
+    assert all(sorted(sent) == list(range(len(sent))) for sent in numbers.values())
     code, summary = report(only_run(folder))
     assert code == 4
     assert summary["valid"] is False
