@@ -170,6 +170,9 @@ def command(
 ) -> int:
     """Make real jobs of the gate, without a change and with a slower decode, in random order."""
     limits = require or [Limit().convert(text, None, None) for text in LIMITS]
+    for one in limits:
+        if not one.relative:
+            raise click.UsageError(f"--require: {one.text!r} is no change, such as 'mean < +5%'")
     timing = timing_of(slice_s=1.0, budget=budget, questions=len(limits))
     given = ["--images", images, "--users", str(users)]
     common = click.Command("sides", params=list(COMMON)).make_context("sides", given).params

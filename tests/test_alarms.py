@@ -9,6 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -183,6 +184,11 @@ def test_a_job_that_ends_in_an_error_says_nothing_and_the_others_go_on(
     assert "error: Triton has ended" in done.stderr
     assert "false alarms: 0 of 2 jobs without a change; 1 passed" in done.stdout
     assert "1 job ended in an error and said nothing" in done.stdout
+
+
+def test_an_absolute_limit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(click.UsageError, match="'p99 < 5ms' is no change"):
+        invoke(tmp_path, "--require", "p99 < 5ms")
 
 
 def test_a_ctrl_c_leaves_what_is_known(
