@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 from processes import ROOT, family, wait_gone
 
+from bench.durations import seconds
 from pipelines import child, server
 from pipelines.server import HOST, free_port
 from pipelines.services import kafka, redis
@@ -217,13 +218,20 @@ class Stack:
         return known | self.services[service].get("environment", {})
 
     def healthy(self, service: str) -> bool:
-        """Whether the service's own health check passes."""
-        kind, *check = self.services[service]["healthcheck"]["test"]
+        """Whether the service's own health check passes, in its time."""
+        health = self.services[service]["healthcheck"]
+        kind, *check = health["test"]
         assert kind == "CMD"
-        check = self._native(service, check)
-        done = subprocess.run(
-            check, capture_output=True, timeout=30, check=False, env=self._environment(service)
-        )
+        try:
+            done = subprocess.run(
+                self._native(service, check),
+                capture_output=True,
+                timeout=seconds(health["timeout"]),
+                check=False,
+                env=self._environment(service),
+            )
+        except subprocess.TimeoutExpired:
+            return False
         return done.returncode == 0
 
     def wait_healthy(self, service: str, *, timeout_s: float = 60.0) -> None:
