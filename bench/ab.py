@@ -22,7 +22,7 @@ from bench.compare import of_experiment
 from bench.comparison import RATE
 from bench.comparison_report import FORMATS, render
 from bench.durations import Duration
-from bench.images import ensure_images, images_of
+from bench.images import need_images
 from bench.paired import FEWEST, difference, is_sure
 from bench.plan import name
 from bench.reports import EXIT_INVALID
@@ -150,9 +150,7 @@ def command(
     check_apart(*sides, option="--b")
     timing = Timing(slice_s, budget, rounds)
     timing.check()
-    ensure_images([side.settings.images for side in sides])
-    for side in sides:
-        images_of(side.settings.images)
+    need_images(side.settings.images for side in sides)
     made_in = experiment(sides, into=folder, timing=timing, seed=common["seed"])
     return show(made_in, format=format)
 

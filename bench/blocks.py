@@ -104,8 +104,7 @@ class Record:
     def change(self, **fields: Any) -> None:
         """Change these fields of it."""
         self._now = msgspec.structs.replace(self._now, **fields)
-        data = msgspec.json.format(msgspec.json.encode(self._now), indent=2)
-        results.write_atomically(self.folder / EXPERIMENT, data + b"\n")
+        results.write_atomically(self.folder / EXPERIMENT, results.as_json(self._now) + b"\n")
 
     def add(self, one: Slice) -> None:
         """Append a slice."""

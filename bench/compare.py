@@ -17,7 +17,16 @@ from bench.likeness import THINGS, WORDS, differing, thing_of
 from bench.paired import Floats
 from bench.reports import EXIT_INVALID, summary_of
 from bench.results import Manifest, read_manifest
-from bench.slices import EXPERIMENT, QUANTILES, SIDES, STAGE, Observations, observe, read_experiment
+from bench.slices import (
+    EXPERIMENT,
+    QUANTILES,
+    SIDES,
+    STAGE,
+    Experiment,
+    Observations,
+    observe,
+    read_experiment,
+)
 from bench.stats import Summary, describe
 from pipelines.errors import VisiontaxError
 
@@ -38,14 +47,30 @@ class Run:
         return Run(read_manifest(folder), summary_of(folder))
 
 
-def of_experiment(folder: Path) -> Comparison:
-    """Return the comparison that an experiment's folder holds, also while it goes on.
+@dataclass(frozen=True)
+class Experimented:
+    """A stored experiment, also one that still goes on."""
 
-    Raises ResultsError as `bench.slices.observe` does.
-    """
-    experiment = read_experiment(folder)
-    seen = observe(folder)
-    a, b = (Run.read(folder / side) for side in SIDES)
+    experiment: Experiment
+    seen: Observations
+    a: Run
+    b: Run
+
+    @staticmethod
+    def read(folder: Path) -> Experimented:
+        """Read it. Raises ResultsError as `bench.slices.observe` does."""
+        a_and_b = (Run.read(folder / side) for side in SIDES)
+        return Experimented(read_experiment(folder), observe(folder), *a_and_b)
+
+
+def of_experiment(folder: Path) -> Comparison:
+    """Return the comparison that an experiment's folder holds. Raises as its reading does."""
+    return comparison_of(Experimented.read(folder))
+
+
+def comparison_of(stored: Experimented) -> Comparison:
+    """Return the comparison of an experiment's sides."""
+    experiment, seen, a, b = stored.experiment, stored.seen, stored.a, stored.b
     words = re.findall(r"([a-z_-]+)=", f"{experiment.a} {experiment.b}")
     by = {thing for word in words for thing in WORDS.get(word, (word.replace("-", "_"),))}
     stopped = {"interrupted": ["it was interrupted"], None: ["it still goes on"]}

@@ -162,16 +162,16 @@ def _found(seen: Observations, metric: str, known: Difference | None) -> Found:
     a, b = a[usable[0]], b[usable[1]]
     if not len(a) or not len(b):
         # The stage is of one side only, so there is no ratio.
-        return Found(metric, _typical(seen.a[metric]), _typical(seen.b[metric]), None, None)
+        return Found(metric, typical(seen.a[metric]), typical(seen.b[metric]), None, None)
     if known is None and min(len(a), len(b)) >= FEWEST:
         logs = np.log(a), np.log(b)
         known = paired.difference(logs[1] - logs[0]) if seen.paired else between(*logs)
-    typical = _typical(a), _typical(b)
+    typical = typical(a), typical(b)
     return Found(metric, *typical, known.ratio if known else typical[1] / typical[0], known)
 
 
-def _typical(values: paired.Floats) -> float:
-    """The geometric mean of the positive values, 0 without one."""
+def typical(values: paired.Floats) -> float:
+    """Return the geometric mean of the positive values, 0 without one."""
     positive = values[values > 0]
     return float(np.exp(np.log(positive).mean())) if len(positive) else 0.0
 
@@ -268,8 +268,13 @@ def _blame(explained: dict[str, float]) -> str:
 
 def within(ratio: float, low: float, high: float) -> str:
     """Return a ratio and its interval: `1.00 (0.99 to 1.01)`."""
+    return "{} ({})".format(*apart(ratio, low, high))
+
+
+def apart(ratio: float, low: float, high: float) -> tuple[str, str]:
+    """Return a ratio and its interval for columns of their own: `1.00`, `0.99 to 1.01`."""
     digits = _digits((high - low) / 2)
-    return f"{ratio:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{ratio:.{digits}f}", f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def _digits(half: float) -> int:

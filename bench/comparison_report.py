@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
-from bench.comparison import MARKS, SAME, Comparison, Row, within
+from bench.comparison import MARKS, SAME, Comparison, Row, apart
 from bench.paired import LEVEL
 from bench.phrases import ABSENT, count, number
 from bench.report import markdown_table, plain, text_table, wrap
+from bench.results import as_json
 from bench.slices import STAGE
 
 HEADS = ("metric", "A", "B", "B/A", f"{100 * LEVEL:.0f} % interval", "mark")
@@ -30,8 +29,7 @@ def _row(row: Row) -> list[str]:
     ratio = ABSENT if row.ratio is None else number(row.ratio)
     interval = ABSENT
     if row.ratio is not None and row.low is not None and row.high is not None:
-        told = within(row.ratio, row.low, row.high)
-        ratio, _, interval = told.rstrip(")").partition(" (")
+        ratio, interval = apart(row.ratio, row.low, row.high)
     if row.mark == SAME and row.ratio is not None:
         ratio = MARKS[SAME]
     return [
@@ -99,7 +97,7 @@ def _markdown(comparison: Comparison) -> str:
 
 
 def _json(comparison: Comparison) -> str:
-    return msgspec.json.format(msgspec.json.encode(comparison), indent=2).decode()
+    return as_json(comparison).decode()
 
 
 FORMATS: dict[str, Callable[[Comparison], str]] = {

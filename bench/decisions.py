@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bench.compare import Run, of_experiment
-from bench.comparison import Comparison, within
+from bench.compare import Experimented, Run, comparison_of
+from bench.comparison import Comparison, typical, within
 from bench.measured import absent, in_blocks, noise, of_summary, told
-from bench.paired import FEWEST, Difference, Floats, chance_beyond, difference
-from bench.slices import STAGE, Observations, observe, read_experiment
+from bench.paired import FEWEST, Difference, chance_beyond, difference
+from bench.slices import STAGE, Observations, log_ratios
 from bench.stats import Summary
 from bench.thresholds import Threshold
 
@@ -92,8 +92,9 @@ def of_turns(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
 
     Raises VisiontaxError when a side finished no request, or lacks a metric.
     """
-    experiment, seen, comparison = read_experiment(folder), observe(folder), of_experiment(folder)
-    measured = of_summary(Run.read(folder / "b").summary)
+    stored = Experimented.read(folder)
+    experiment, seen, comparison = stored.experiment, stored.seen, comparison_of(stored)
+    measured = of_summary(stored.b.summary)
     # A report counts the other side's turns as time, so its throughput is not the side's own.
     measured["throughput"] = float(seen.b["throughput"].mean())
     questions = sum(one.relative for one in thresholds)
@@ -132,11 +133,9 @@ def is_decided(seen: Observations, looks: int, *, thresholds: Sequence[Threshold
 
 
 def _surely_kept(threshold: Threshold, seen: Observations, *, allowed: float) -> bool:
-    a, b = (in_blocks(side, threshold.metric) for side in (seen.a, seen.b))
-    known = (a > 0) & (b > 0)
-    if known.sum() < FEWEST:
+    blocks = log_ratios(*(in_blocks(side, threshold.metric) for side in (seen.a, seen.b)))
+    if len(blocks) < FEWEST:
         return False
-    blocks: Floats = np.log(b[known] / a[known])
     return chance_beyond(blocks, factor=threshold.limit, above=not threshold.below) <= allowed
 
 
@@ -170,14 +169,13 @@ def relative(threshold: Threshold, seen: Observations, *, allowed: float) -> Dec
     for name, side in (("A", a), ("B", b)):
         if not (side > 0).any():
             raise absent(threshold.metric, f"on side {name}", seen.metrics)
-    known = (a > 0) & (b > 0)
-    blocks: Floats = np.log(b[known] / a[known])
+    known, blocks = (a > 0) & (b > 0), log_ratios(a, b)
     decision = Decision(
         threshold=threshold.text,
         metric=threshold.metric,
         outcome=NOISY,
-        a=_typical(a[a > 0]),
-        b=_typical(b[b > 0]),
+        a=typical(a),
+        b=typical(b),
         why=f"{len(blocks)} blocks are too few",
     )
     if len(blocks) < FEWEST:
@@ -190,8 +188,8 @@ def relative(threshold: Threshold, seen: Observations, *, allowed: float) -> Dec
     return msgspec.structs.replace(
         decision,
         outcome=outcome,
-        a=_typical(a[known]),
-        b=_typical(b[known]),
+        a=typical(a[known]),
+        b=typical(b[known]),
         ratio=found.ratio,
         low=found.low,
         high=found.high,
@@ -211,11 +209,6 @@ def _outcome(threshold: Threshold, found: Difference, *, sure: bool) -> tuple[st
     if not threshold.allows(worst) and found.low <= 1 <= found.high:
         return NOISY, f"{about}: no change, or one beyond the limit"
     return PASS, ""
-
-
-def _typical(values: Floats) -> float:
-    """The geometric mean of positive values."""
-    return float(np.exp(np.log(values).mean()))
 
 
 def _absolute(threshold: Threshold, measured: dict[str, float]) -> Decision:

@@ -22,7 +22,7 @@ from bench.choices import results_option
 from bench.decisions import RATE, Gate, is_decided, of_run, of_turns
 from bench.durations import Duration
 from bench.gate_report import FORMATS, junit, render
-from bench.images import ensure_images, images_of
+from bench.images import need_images
 from bench.plan import Plan, execute_all, name
 from bench.results import Settings, read_manifest
 from bench.sides import COMMON, Side, check_apart, read
@@ -106,17 +106,16 @@ def _measure_run(side: Side, *, seconds: float, into: Path) -> Path:
     return folder
 
 
-def _measure_turns(sides: Sequence[Side], *, thresholds: Sequence[Threshold], **how: Any) -> Path:
-    """Make the experiment and return its folder; once more where a server crashed in the first.
+def measure_turns(sides: Sequence[Side], *, thresholds: Sequence[Threshold], **how: Any) -> Path:
+    """Make an experiment that ends when it is decided, `how` as for one; return its folder.
 
-    That Triton crashes, once in many thousand requests, says nothing of a limit.
+    Raises VisiontaxError as an experiment does, KeyboardInterrupt after a Ctrl-C.
     """
-    measure = partial(experiment, sides, enough=partial(is_decided, thresholds=thresholds), **how)
-    try:
-        return measure()
-    except DiedError as error:
-        click.echo(f"warning: {error}; measuring once more", err=True)
-        return measure()
+    made = experiment(sides, enough=partial(is_decided, thresholds=thresholds), **how)
+    if read_experiment(made).stopped == "interrupted":
+        name([made])
+        raise KeyboardInterrupt
+    return made
 
 
 def judge(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
@@ -186,18 +185,21 @@ def command(
     if what in tasks.PIPELINES and against:
         sides = _sides(context, what, against=against, candidate=candidate or "", common=common)
         timing = timing_of(slice_s=slice_s, budget=budget, questions=len(changes))
-        _need_images(sides)
-        made = _measure_turns(
-            sides, into=folder, timing=timing, seed=common["seed"], thresholds=require
+        need_images(side.settings.images for side in sides)
+        measure = partial(
+            *(measure_turns, sides),
+            **{"into": folder, "timing": timing, "seed": common["seed"], "thresholds": require},
         )
-        if read_experiment(made).stopped == "interrupted":
-            name([made])
-            raise KeyboardInterrupt
+        try:
+            made = measure()
+        except DiedError as error:  # Triton may crash, which says nothing of a limit
+            click.echo(f"warning: {error}; measuring once more", err=True)
+            made = measure()
     elif what in tasks.PIPELINES:
         side = read("b", candidate or "", pipeline=what, common=common)
         if side.revision:
             raise click.UsageError("--candidate: a revision is measured against another one only")
-        _need_images([side])
+        need_images([side.settings.images])
         made = _measure_run(side, seconds=budget, into=folder)
     return show(made, require, file=file, format=format)
 
@@ -212,9 +214,3 @@ def show(folder: Path, thresholds: Sequence[Threshold], *, file: Path | None, fo
     finally:
         name([folder])
     return gate.exit_code
-
-
-def _need_images(sides: Sequence[Side]) -> None:
-    ensure_images([side.settings.images for side in sides])
-    for side in sides:
-        images_of(side.settings.images)

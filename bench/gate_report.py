@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from xml.etree import ElementTree
 
-import msgspec
-
 from bench import comparison_report, report
-from bench.comparison import within
+from bench.comparison import apart
 from bench.decisions import INVALID, NOISY, REGRESSION, Decision, Gate
 from bench.measured import told
 from bench.paired import LEVEL
 from bench.phrases import ABSENT, clean, number
 from bench.report import markdown_table, plain, text_table, wrap
+from bench.results import as_json
 
 HEADS = ("limit", "outcome", "A", "B", "B/A", f"{100 * LEVEL:.0f} % interval")
 
@@ -64,8 +63,7 @@ def facts(gate: Gate) -> list[str]:
 def _cells(one: Decision) -> list[str]:
     ratio, interval = ABSENT, ABSENT
     if one.ratio is not None and one.low is not None and one.high is not None:
-        shown = within(one.ratio, one.low, one.high)
-        ratio, _, interval = shown.rstrip(")").partition(" (")
+        ratio, interval = apart(one.ratio, one.low, one.high)
     a = ABSENT if one.a is None else told(one.metric, one.a)
     return [one.threshold, one.outcome, a, told(one.metric, one.b), ratio, interval]
 
@@ -100,7 +98,7 @@ def _markdown(gate: Gate) -> str:
 
 
 def _json(gate: Gate) -> str:
-    return msgspec.json.format(msgspec.json.encode(gate), indent=2).decode()
+    return as_json(gate).decode()
 
 
 FORMATS: dict[str, Callable[[Gate], str]] = {"text": _text, "md": _markdown, "json": _json}

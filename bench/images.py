@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +125,17 @@ def ensure_images(
     """
     missing = [name for name in names if name in SETS and not (folder / name).is_dir()]
     build_images(folder, sets=missing, downloads=downloads)
+
+
+def need_images(specs: Iterable[str]) -> None:
+    """Build what is missing, and look whether each set or folder has images.
+
+    Raises SourceError as `ensure_images` and `images_of` do.
+    """
+    specs = list(specs)
+    ensure_images(specs)
+    for spec in specs:
+        images_of(spec)
 
 
 def images_of(spec: str, *, folder: Path = IMAGES) -> ImageSet:

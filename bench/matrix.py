@@ -12,7 +12,7 @@ import click
 from bench import machine, results
 from bench.choices import OFFERED, On, Several, results_option
 from bench.durations import Duration
-from bench.images import ensure_images, images_of
+from bench.images import need_images
 from bench.matrix_alone import Alone, alone
 from bench.matrix_report import FORMATS, file_name, render
 from bench.matrix_table import matrix_of
@@ -137,9 +137,7 @@ def command(
     of inference alone.
     """
     device.require(on)
-    ensure_images(images)
-    for spec in images:
-        images_of(spec)
+    need_images(images)
     chosen = [
         results.Settings(
             pipeline=pipeline,

@@ -14,6 +14,7 @@ from bench import phrases
 from bench.matrix_table import ALONE, Matrix, Point, facts, label
 from bench.phrases import clean
 from bench.report import plain
+from bench.results import as_json
 from bench.several import INVALID, invalid
 
 WIDTH = 100
@@ -143,7 +144,7 @@ def _csv(matrix: Matrix) -> str:
 
 
 def _json(matrix: Matrix) -> str:
-    return msgspec.json.format(msgspec.json.encode(matrix), indent=2).decode()
+    return as_json(matrix).decode()
 
 
 FORMATS: dict[str, Callable[[Matrix], str]] = {

@@ -12,7 +12,7 @@ import numpy as np
 from bench import results
 from bench.paired import Floats
 from bench.phrases import clean, number
-from bench.slices import STAGE, Slice
+from bench.slices import QUANTILES, STAGE, Slice
 from bench.stats import BROKER, Summary
 from bench.thresholds import ERRORS
 from pipelines.errors import VisiontaxError
@@ -46,7 +46,7 @@ def of_summary(summary: Summary) -> dict[str, float]:
         )
     found: dict[str, float | None] = {
         "throughput": summary.throughput_per_s,
-        **{name: getattr(latency, name) for name in ("mean", "p50", "p95", "p99")},
+        **{name: getattr(latency, name) for name in ("mean", *QUANTILES)},
         **{f"{STAGE}{name}": time.mean_ms for name, time in summary.stages.items()},
         "non_inference_share": summary.non_inference_share,
         "other_share": summary.other_share,

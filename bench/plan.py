@@ -18,6 +18,7 @@ from bench import phrases, results
 from bench.progress import Progress
 from bench.session import COOLDOWN_NS
 from bench.stack import crew
+from pipelines import child
 from pipelines import server as embedded
 from pipelines.errors import ServerError, VisiontaxError
 
@@ -145,14 +146,9 @@ def _load(plan: Plan, *, tick: Callable[[], None]) -> Path:
 
 def _complaint(log: Path) -> VisiontaxError:
     """The generator's own error, or the end of what it said."""
-    lines = log.read_text(errors="replace").splitlines()
-    for line, after in zip(lines, [*lines[1:], ""], strict=True):
-        if line.startswith("error: "):
-            hint = after.removeprefix("hint: ") if after.startswith("hint: ") else ""
-            return VisiontaxError(line.removeprefix("error: "), hint=hint)
-    return VisiontaxError(
-        f"the load generator failed: {(lines or ['it said nothing'])[-1]}", hint=f"see {log}"
-    )
+    if said := child.complaint(log):
+        return VisiontaxError(said[0], hint=said[1])
+    return VisiontaxError(f"the load generator failed: {child.last_line(log)}", hint=f"see {log}")
 
 
 class CutShortError(VisiontaxError):

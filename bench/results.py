@@ -117,6 +117,11 @@ class Turn(msgspec.Struct, frozen=True):
     running: bool
 
 
+def as_json(thing: Any) -> bytes:
+    """Return it as indented JSON, without a newline at its end."""
+    return msgspec.json.format(msgspec.json.encode(thing), indent=2)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace the file as a whole or not at all. Raises ResultsError when the disk is full."""
     partial = path.with_name(path.name + ".partial")
@@ -129,8 +134,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write or replace the manifest."""
-    data = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    write_atomically(folder / MANIFEST, data + b"\n")
+    write_atomically(folder / MANIFEST, as_json(manifest) + b"\n")
 
 
 def read_versioned(

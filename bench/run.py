@@ -11,7 +11,7 @@ import click
 from bench import results
 from bench.choices import OFFERED, On, Several, results_option, stack_options
 from bench.durations import Duration
-from bench.images import ensure_images, images_of
+from bench.images import need_images
 from bench.plan import CutShortError, Plan, execute_all, name
 from bench.report import FORMATS, render
 from bench.reports import exit_code, summary_of
@@ -141,9 +141,7 @@ def command(
             crops,
         )
     ]
-    ensure_images(sets)
-    for spec in sets:
-        images_of(spec)
+    need_images(sets)
     with equipped(
         chosen, server=server, broker=broker_url, claims=claims_url, on=on or CPU
     ) as settings:

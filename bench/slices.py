@@ -93,10 +93,14 @@ class Observations:
 
     def logs(self, metric: str) -> Floats:
         """Return the logarithm of B over A of the pairs that have one, [pairs]."""
-        a, b = self.a[metric], self.b[metric]
-        known = (a > 0) & (b > 0)
-        ratios: Floats = np.log(b[known] / a[known])
-        return ratios
+        return log_ratios(self.a[metric], self.b[metric])
+
+
+def log_ratios(a: Floats, b: Floats) -> Floats:
+    """Return the logarithm of B over A of the pairs in which both are positive, [pairs]."""
+    known = (a > 0) & (b > 0)
+    ratios: Floats = np.log(b[known] / a[known])
+    return ratios
 
 
 def read_experiment(folder: Path) -> Experiment:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -196,14 +196,9 @@ def crew(settings: Settings) -> Iterator[list[subprocess.Popen[bytes]]]:
             _wait_ready(process, log)
         yield [process for process, _ in workers]
     finally:
-        for process, _ in workers:
-            process.terminate()
-        for process, _ in workers:
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        child.end_all(
+            [process for process, _ in workers], ask=signal.SIGTERM, patience_s=STOP_TIMEOUT_S
+        )
 
 
 def worker_command(settings: Settings, stage: str) -> list[str]:
@@ -227,16 +222,13 @@ def _start(settings: Settings, stage: str, *, number: int) -> tuple[subprocess.P
 
 
 def _wait_ready(process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    while True:
-        lines = log.read_text(errors="replace").splitlines() or ["it said nothing"]
-        if lines[-1].endswith(": ready"):
-            return
-        if process.poll() is not None:
-            raise ServerError(f"a worker ended while starting: {lines[-1]}", hint=f"see {log}")
-        if time.monotonic() > deadline:
+    try:
+        if not child.wait_line(process, log, ending=": ready", timeout_s=READY_TIMEOUT_S):
             raise ServerError(
-                f"a worker was not ready after {READY_TIMEOUT_S:.0f} s: {lines[-1]}",
-                hint=f"see {log}",
+                f"a worker ended while starting: {child.last_line(log)}", hint=f"see {log}"
             )
-        time.sleep(0.02)
+    except TimeoutError:
+        raise ServerError(
+            f"a worker was not ready after {READY_TIMEOUT_S:.0f} s: {child.last_line(log)}",
+            hint=f"see {log}",
+        ) from None

@@ -6,7 +6,6 @@ All of them run code of the side's checkout, as children that end with this proc
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import time
@@ -20,8 +19,8 @@ from bench.checkouts import Checkout
 from bench.plan import LOAD, Plan
 from bench.sides import Side
 from bench.stack import SERVICE_OF, folder, setup_of, worker_command
+from pipelines import child, topologies
 from pipelines import server as embedded
-from pipelines import topologies
 from pipelines.errors import ServerError, VisiontaxError
 from pipelines.messages import STAGES
 
@@ -209,58 +208,31 @@ def _by(at: Checkout, arguments: Sequence[str]) -> list[str]:
 
 
 def _spawn(command: Sequence[str], *, log: Path, at: Checkout) -> subprocess.Popen[bytes]:
+    """Start it in a group of its own: a Ctrl-C is ours, and they end when we say so."""
     with log.open("wb") as output:
-        return subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", "--", *command],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=at.folder,
-            env=at.environment,
-            start_new_session=True,  # a Ctrl-C is ours, and they end when we say so
-        )
+        return child.spawn(command, output=output, environment=at.environment, folder=at.folder)
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Ask all of them at once to end, and leave nothing of their groups."""
-    try:
-        for process in processes:
-            if process.poll() is None:
-                process.terminate()
-        for process in processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_TIMEOUT_S)
-    finally:  # also after a second, impatient Ctrl-C
-        for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    child.end_all(processes, ask=signal.SIGTERM, patience_s=STOP_TIMEOUT_S)
 
 
 def _await_line(process: subprocess.Popen[bytes], log: Path, *, ready: str, what: str) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while True:
-        lines = log.read_text(errors="replace").splitlines()
-        if lines and lines[-1].endswith(ready):
-            return
-        if process.poll() is not None:
+    try:
+        if not child.wait_line(process, log, ending=ready, timeout_s=START_TIMEOUT_S):
             raise complaint(log, what=what)
-        if time.monotonic() > deadline:
-            raise ServerError(
-                f"{what} is not ready after {START_TIMEOUT_S:.0f} s", hint=f"see {log}"
-            )
-        time.sleep(0.02)
+    except TimeoutError:
+        raise ServerError(
+            f"{what} is not ready after {START_TIMEOUT_S:.0f} s", hint=f"see {log}"
+        ) from None
 
 
 def complaint(log: Path, *, what: str) -> VisiontaxError:
     """Return the error that a child said, or the end of what it said."""
-    lines = log.read_text(errors="replace").splitlines()
-    for line, after in zip(lines, [*lines[1:], ""], strict=True):
-        if line.startswith("error: "):
-            hint = after.removeprefix("hint: ") if after.startswith("hint: ") else ""
-            return VisiontaxError(f"{what}: {line.removeprefix('error: ')}", hint=hint)
-    last = (lines or ["it said nothing"])[-1]
-    return VisiontaxError(f"{what} has failed: {last}", hint=f"see {log}")
+    if said := child.complaint(log):
+        return VisiontaxError(f"{what}: {said[0]}", hint=said[1])
+    return VisiontaxError(f"{what} has failed: {child.last_line(log)}", hint=f"see {log}")
 
 
 def _warnings(log: Path) -> list[str]:

@@ -123,10 +123,10 @@ def summarise(
     """
     start, end = window_ns
     running_ns = max(end - start - paused_ns, 0)
-    cpu = [
-        _cpu_share(samples, role=role, window_ns=window_ns, running_ns=running_ns)
+    cpu = {
+        role: _cpu_share(samples, role=role, window_ns=window_ns, running_ns=running_ns)
         for role in ("generator", "server", "worker", "broker")
-    ]
+    }
     told = ledger.select(ledger.joined) if ledger.joined.any() else ledger
     slow = _tail(told)
     settings = manifest.settings
@@ -159,10 +159,10 @@ def summarise(
         tail_stages=stage_times(slow),
         other_share=share(told, OTHER),
         non_inference_share=_complement(share(told, "inference")),
-        generator_cpu_share=cpu[0],
-        server_cpu_share=cpu[1],
-        worker_cpu_share=cpu[2],
-        broker_cpu_share=cpu[3],
+        generator_cpu_share=cpu["generator"],
+        server_cpu_share=cpu["server"],
+        worker_cpu_share=cpu["worker"],
+        broker_cpu_share=cpu["broker"],
     )
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from bench.fanout import Sweep, Table, facts, tables
 from bench.phrases import clean
 from bench.report import plain
+from bench.results import as_json
 from bench.several import INVALID, invalid
 
 WIDTH = 100
@@ -65,7 +64,7 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _json(sweep: Sweep) -> str:
-    return msgspec.json.format(msgspec.json.encode(sweep), indent=2).decode()
+    return as_json(sweep).decode()
 
 
 FORMATS: dict[str, Callable[[Sweep], str]] = {"text": _text, "json": _json, "md": _markdown}
