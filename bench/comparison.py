@@ -166,8 +166,8 @@ def _found(seen: Observations, metric: str, known: Difference | None) -> Found:
     if known is None and min(len(a), len(b)) >= FEWEST:
         logs = np.log(a), np.log(b)
         known = paired.difference(logs[1] - logs[0]) if seen.paired else between(*logs)
-    typical = typical(a), typical(b)
-    return Found(metric, *typical, known.ratio if known else typical[1] / typical[0], known)
+    found = typical(a), typical(b)
+    return Found(metric, *found, known.ratio if known else found[1] / found[0], known)
 
 
 def typical(values: paired.Floats) -> float:

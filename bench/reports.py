@@ -26,25 +26,25 @@ def summary_of(folder: Path) -> Summary:
     manifest = results.read_manifest(folder)
     gc.disable()  # millions of short-lived objects, and not one cycle among them
     try:
-        records = records_of(_measured(folder, manifest))
+        columns = records_of(_measured(folder, manifest))
     finally:
         gc.enable()
     counted = ledger(
-        records,
+        columns,
         servertrace.read(folder),
         stages=manifest.stages,
         apportion=results.read_apportion(folder),
     )
-    end = manifest.window_end_ns or int(records.end_ns.max(initial=manifest.window_start_ns))
+    end = manifest.window_end_ns or int(columns.end_ns.max(initial=manifest.window_start_ns))
     window_ns = (manifest.window_start_ns, end)
     return summarise(
         manifest,
         counted,
-        errors=records.failed.total(),
+        errors=columns.failed.total(),
         window_ns=window_ns,
         paused_ns=results.read_paused_ns(folder, window_ns=window_ns),
         samples=results.read_samples(folder),
-        issues=judge(manifest, counted, failed=records.failed),
+        issues=judge(manifest, counted, failed=columns.failed),
     )
 
 
