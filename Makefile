@@ -7,16 +7,15 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := requirements.lock requirements-server.lock requirements-pillow-simd.lock
-DOCS_CHECKS := tests/test_docs.py
+DOCS_CHECKS := tests/project/test_docs.py
 
 # Stamps: .venv's stands inside it, so that it goes when .venv goes.
 PACKAGES := $(VENV)/.stamp
 MODELS := build/models.stamp
 IMAGES := build/images.stamp
-MODEL_SOURCES := $(wildcard $(patsubst %,bench/%.py,models repository registries sources onnx_graph mobilenetv2 pth depth \
-	centerface ppocr tflite_onnx) \
-	pipelines/tasks/*.py pipelines/inputs.py pipelines/preprocess.py pipelines/dali_graph.py triton_repo/*/config.pbtxt)
-IMAGE_SOURCES := $(wildcard bench/images.py bench/recipes.py bench/scenes.py bench/registries.py bench/sources.py)
+MODEL_SOURCES := $(wildcard bench/prepare/*.py bench/prepare/dnns/*.py pipelines/tasks/*.py pipelines/preprocess/*.py \
+	triton_repo/*/config.pbtxt)
+IMAGE_SOURCES := $(wildcard bench/prepare/packages.py bench/prepare/pins.py bench/prepare/images/*.py)
 SETUP := $(PACKAGES) $(MODELS) $(IMAGES)
 KAFKA := build/kafka.stamp
 

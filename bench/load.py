@@ -1,5 +1,5 @@
-"""The locustfile: `locust -f bench/load.py`. All its logic is in `bench.users`."""
+"""The locustfile: `locust -f bench/load.py`. All its logic is in `bench.generator.users`."""
 
-from bench.users import VisionUser
+from bench.generator.users import VisionUser
 
 __all__ = ["VisionUser"]

@@ -13,15 +13,17 @@ from pathlib import Path
 
 import click
 
-from pipelines import memory, messages, tasks
-from pipelines.asking import MOST_CROPS
+from pipelines import tasks
 from pipelines.brokers import BROKERS, Broker, broker
-from pipelines.crops import Packing
-from pipelines.engine import TRANSPORTS, engine
+from pipelines.engines.choose import TRANSPORTS, engine
 from pipelines.errors import BrokerError, VisiontaxError
-from pipelines.preprocess import WAYS
-from pipelines.stages import First, Second
-from pipelines.topologies import PLACES
+from pipelines.preprocess.ways import WAYS
+from pipelines.servers import malloc
+from pipelines.topologies.brokered import messages
+from pipelines.topologies.brokered.packing import Packing
+from pipelines.topologies.brokered.stages import First, Second
+from pipelines.topologies.choose import PLACES
+from pipelines.topologies.steps import MOST_CROPS
 
 WAIT_S = 0.5
 _AGAIN_S = 0.5
@@ -116,7 +118,7 @@ def command(
     ready_file: Path | None,
 ) -> None:
     """Work as one stage of a chain until SIGTERM or Ctrl-C."""
-    memory.keep_freed()
+    malloc.keep_freed()
     link, ask = broker(topology, broker_url), engine(transport, server)
     packing = Packing(crops, claims_url=claims_url)
     known = tasks.chain(chain)

@@ -8,9 +8,10 @@ import pytest
 from brokers import kind, link, running, topic, url  # noqa: F401
 from need import need
 
-from bench.serve import models_of
-from pipelines import server
+from bench.prepare.repository import models_of
+from pipelines import paths
 from pipelines.errors import ServerError
+from pipelines.servers import triton as embedded
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,10 +25,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def triton_parts() -> None:
     """Skip, or fail in CI, where the server is not installed or its models are not built."""
     try:
-        server.installation()
+        embedded.installation()
     except ServerError as error:
         need(None, f"{error}: {error.hint}")
-    missing = server.missing_models(server.REPOSITORY, models_of(["classification"]))
+    missing = embedded.missing_models(paths.REPOSITORY, models_of(["classification"]))
     need(not missing, f"models are not built: {', '.join(missing)}")
 
 
@@ -35,10 +36,10 @@ def triton_parts() -> None:
 def triton(
     triton_parts: None,  # noqa: ARG001
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[server.Server]:
+) -> Iterator[triton.Server]:
     """A ready embedded Triton that serves classification; a test loads what else it asks for."""
     models = models_of(["classification"])
-    with server.start(tmp_path_factory.mktemp("triton"), models=models) as started:
+    with embedded.start(tmp_path_factory.mktemp("triton"), models=models) as started:
         started.wait_ready()
         yield started
         started.process.kill()  # asked to end, it would first wait for all connections to it

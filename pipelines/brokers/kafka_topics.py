@@ -6,7 +6,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from pipelines import leftovers
+from pipelines import processes
 from pipelines.brokers.kafka_settings import PARTITIONS, PATIENCE_S, RETENTION, connection
 from pipelines.errors import BrokerError
 
@@ -50,7 +50,7 @@ def sweep_replies(url: str) -> None:
     """
     try:
         topics = connect(url).list_topics(timeout=PATIENCE_S).topics
-        delete(url, leftovers.abandoned(topics, _REPLIES))
+        delete(url, processes.abandoned(topics, _REPLIES))
     except KafkaException as error:
         raise BrokerError(f"Kafka at {url}: {error.args[0]}", hint="is it running?") from error
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.engine import Tensors, TensorSpec
 from pipelines.errors import VisiontaxError
-from pipelines.inputs import ModelInput, Pixels
+from pipelines.tasks.inputs import ModelInput, Pixels
+from pipelines.tasks.tensors import Tensors, TensorSpec
 
 Regions = npt.NDArray[np.float32]
 """[n, k]: a region a row, in pixels of the upright image; a chain's own columns, score last."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.engine import Tensors, TensorSpec
-from pipelines.inputs import ModelInput
 from pipelines.tasks import Dnn, Task
+from pipelines.tasks.inputs import ModelInput
+from pipelines.tasks.tensors import Tensors, TensorSpec
 
 TOP = 5
 

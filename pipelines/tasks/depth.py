@@ -11,9 +11,9 @@ from typing import cast
 import cv2
 import numpy as np
 
-from pipelines.engine import Tensors, TensorSpec
-from pipelines.inputs import ModelInput, Tensor
 from pipelines.tasks import Dnn, Task
+from pipelines.tasks.inputs import ModelInput, Tensor
+from pipelines.tasks.tensors import Tensors, TensorSpec
 
 cv2.setNumThreads(1)  # instances, not threads, fill the cores
 

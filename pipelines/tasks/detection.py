@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.engine import Tensors, TensorSpec
-from pipelines.inputs import ModelInput
 from pipelines.tasks import Dnn, Regions, Task
+from pipelines.tasks.inputs import ModelInput
+from pipelines.tasks.tensors import Tensors, TensorSpec
 
 SIDE = 480
 CELL = 4

@@ -7,9 +7,9 @@ from typing import cast
 import cv2
 import numpy as np
 
-from pipelines.engine import Tensors, TensorSpec
-from pipelines.inputs import ModelInput, Pixels, Tensor
 from pipelines.tasks import Chain, Dnn, detection
+from pipelines.tasks.inputs import ModelInput, Pixels, Tensor
+from pipelines.tasks.tensors import Tensors, TensorSpec
 
 cv2.setNumThreads(1)  # instances, not threads, fill the cores
 

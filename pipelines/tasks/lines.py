@@ -9,10 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipelines.engine import Tensors, TensorSpec
-from pipelines.inputs import ModelInput, Tensor
 from pipelines.tasks import Dnn, Regions, Task
 from pipelines.tasks.detection import reading_order
+from pipelines.tasks.inputs import ModelInput, Tensor
+from pipelines.tasks.tensors import Tensors, TensorSpec
 
 cv2.setNumThreads(1)  # instances, not threads, fill the cores
 

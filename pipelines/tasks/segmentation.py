@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipelines.engine import Tensors, TensorSpec
-from pipelines.inputs import ModelInput, Pixels
 from pipelines.tasks import Dnn, Task
+from pipelines.tasks.inputs import ModelInput, Pixels
+from pipelines.tasks.tensors import Tensors, TensorSpec
 
 cv2.setNumThreads(1)  # instances, not threads, fill the cores
 

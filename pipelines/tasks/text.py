@@ -9,11 +9,11 @@ from itertools import groupby
 import cv2
 import numpy as np
 
-from pipelines.engine import Tensors, TensorSpec
 from pipelines.errors import ServerError
-from pipelines.inputs import ModelInput, Pixels, Tensor
-from pipelines.server import REPOSITORY
+from pipelines.paths import REPOSITORY
 from pipelines.tasks import Chain, Dnn, lines
+from pipelines.tasks.inputs import ModelInput, Pixels, Tensor
+from pipelines.tasks.tensors import Tensors, TensorSpec
 
 HEIGHT, WIDTH, STEPS = 48, 320, 40
 GREY = 127

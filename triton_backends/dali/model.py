@@ -12,9 +12,9 @@ import os
 import numpy as np
 import triton_python_backend_utils as pb
 
-from pipelines import dali_graph, jpeg
-from pipelines.dlpack import from_triton, to_triton
 from pipelines.errors import ImageError
+from pipelines.preprocess import dali_graph, jpeg
+from pipelines.triton_models.dlpack import from_triton, to_triton
 
 
 class TritonPythonModel:

@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb
 
-from pipelines.dlpack import from_triton, to_triton
 from pipelines.errors import ServerError
+from pipelines.triton_models.dlpack import from_triton, to_triton
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 

@@ -1,0 +1,1 @@
+"""What the user types; only here are options read, exit codes chosen and things printed."""

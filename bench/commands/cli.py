@@ -1,0 +1,143 @@
+"""The `bench` command: a table of subcommands, and what an error looks like.
+
+Subcommands are imported when they are called, so that the analysis half runs without the packages
+of the load half.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from pipelines.errors import VisiontaxError
+
+SELFCHECK = {
+    "overhead": "Measure what tracing and recording cost.",
+    "calibrate": "Measure how fast the load generator itself can go.",
+    "scale": "Measure how long the analysis of many requests takes.",
+    "brokers": "Compare message brokers by themselves, and with a chain's hop.",
+    "plain": "Compare the served pipeline with a plain FastAPI server.",
+    "alarms": "Measure how often the gate is wrong, with real jobs.",
+}
+"""The commands of `bench selfcheck`, each a module of that name."""
+
+GROUPS = {
+    "measuring": {
+        "run": "Load a pipeline and print where the time went.",
+        "report": "Print the report of stored runs.",
+        "demo": "Run small, medium and large images through all three ways.",
+        "sweep": "Sweep a chain's fan-out in every topology.",
+        "matrix": "Compare places of preprocessing beside inference alone.",
+    },
+    "comparing": {
+        "ab": "Compare two settings, repositories or revisions in turns.",
+        "compare": "Compare stored runs, or show an experiment again.",
+        "baseline": "Keep runs in the repository to compare later ones with.",
+        "gate": "Fail when limits are not kept: a regression, for CI.",
+    },
+    "preparing": {
+        "serve": "Start the embedded Triton and keep it until Ctrl-C.",
+        "models": "Build the models of the repository.",
+        "plans": "Build TensorRT plans of the DNNs, where there is a GPU.",
+        "images": "Make image sets: photographs, faces and lines of text.",
+        "doctor": "Say what this machine can run and what is missing.",
+    },
+    "about visiontax itself": {
+        "selfcheck": f"Measure visiontax itself: {', '.join(SELFCHECK)}.",
+    },
+}
+"""The commands by group, each with its line in the help."""
+
+EXIT_ERROR, EXIT_USAGE = 1, 2
+
+
+class _Lazy(click.Group):
+    """Commands that are imported when they are called, by the name of their module."""
+
+    def __init__(self, *, groups: dict[str, dict[str, str]], found_in: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._groups, self._found_in = groups, found_in
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return [name for group in self._groups.values() for name in group]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        if cmd_name == "selfcheck":
+            return selfcheck
+        group = next(title for title, names in self._groups.items() if cmd_name in names)
+        module = f"{self._found_in}.{group}.{cmd_name}"
+        made: click.Command = importlib.import_module(module).command
+        return made
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        for title, names in self._groups.items():
+            with formatter.section(title.capitalize()):
+                formatter.write_dl(list(names.items()))
+
+
+_SHOWN = {"max_content_width": 100, "show_default": True}
+
+
+@click.command(
+    cls=_Lazy, groups={"selfcheck": SELFCHECK}, found_in="bench.commands", context_settings=_SHOWN
+)
+def selfcheck() -> None:
+    """Measure visiontax itself, and what it stands on."""
+
+
+@click.command(cls=_Lazy, groups=GROUPS, found_in="bench.commands", context_settings=_SHOWN)
+@click.version_option(package_name="visiontax")
+def bench() -> None:
+    """Measure the tax a computer-vision request pays around its DNN."""
+
+
+def _known(error: click.UsageError) -> str:
+    """What would have been right, where the user wrote something unknown."""
+    if isinstance(error, click.NoSuchOption) and error.ctx:
+        options = [o for p in error.ctx.command.params for o in p.opts if o.startswith("--")]
+        return f"known options: {', '.join([*options, '--help'])}"
+    if error.message.startswith("No such command"):
+        assert error.ctx is not None
+        known = error.ctx.command
+        assert isinstance(known, _Lazy)
+        return f"known commands: {', '.join(known.list_commands(error.ctx))}"
+    return ""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line. Every error is one `error:` line and a hint, without a traceback."""
+    try:
+        code = bench.main(arguments, standalone_mode=False)
+    except click.UsageError as error:
+        _complain(error.format_message(), hint=_known(error))
+        code = EXIT_USAGE
+    except click.ClickException as error:
+        _complain(error.format_message(), hint="")
+        code = EXIT_ERROR
+    except VisiontaxError as error:
+        _complain(str(error), hint=error.hint)
+        code = EXIT_ERROR
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            sys.stderr.close()
+            sys.exit(EXIT_ERROR)
+        _complain(str(error), hint="")
+        code = EXIT_ERROR
+    except (click.Abort, KeyboardInterrupt):
+        _complain("interrupted", hint="")
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str, *, hint: str) -> None:
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)

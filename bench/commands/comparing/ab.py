@@ -1,0 +1,77 @@
+"""`bench ab`: is B better than A? Both stand ready, each with its own server, and take turns.
+
+What the turns were stands in `ab.json`, beside the ordinary run folders `a` and `b`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.commands.options import Duration, Rounds, results_option
+from bench.commands.show import EXIT_INVALID
+from bench.commands.sides import COMMON, check_apart, read
+from bench.compare.observations import read_experiment
+from bench.compare.stored import of_experiment
+from bench.prepare.images.sets import need_images
+from bench.report.comparison import FORMATS, render
+from bench.runs.experiments.blocks import Timing
+from bench.runs.experiments.experiment import experiment
+from bench.runs.progress import say_where
+from pipelines import tasks
+from pipelines.errors import ResultsError
+
+
+@click.command(params=list(COMMON))
+@click.argument("pipeline", type=click.Choice(tasks.PIPELINES), metavar="PIPELINE")
+@click.option("--a", metavar="SIDE", help="What A has other than what follows.")
+@click.option("--b", required=True, metavar="SIDE", help="What B has: 'preprocess=dali, users=4'.")
+@click.option("--rounds", type=Rounds(), default="auto", help="Slices of each side; or stop early.")
+@click.option("--slice", "slice_s", type=Duration(), default="1s", help="How long each is.")
+@click.option("--budget", type=Duration(), default="5m", help="How long the slices may take.")
+@results_option
+@click.option("--format", type=click.Choice(sorted(FORMATS)), default="text")
+def command(
+    pipeline: str,
+    a: str | None,
+    b: str,
+    rounds: int,
+    slice_s: float,
+    budget: float,
+    folder: Path,
+    format: str,
+    **common: Any,
+) -> int:
+    """Compare B with A: both stand ready and take turns of a second, in random order.
+
+    A SIDE is key=value pairs: an option above, server, broker-url or claims-url as in `bench run`,
+    repo (a model repository) or rev (a git revision).
+    """
+    sides = (
+        read("a", a or "", pipeline=pipeline, common=common),
+        read("b", b, pipeline=pipeline, common=common),
+    )
+    check_apart(*sides, option="--b")
+    timing = Timing(slice_s, budget, rounds)
+    timing.check()
+    need_images(side.settings.images for side in sides)
+    made_in = experiment(sides, into=folder, timing=timing, seed=common["seed"])
+    return show(made_in, format=format)
+
+
+def show(folder: Path, *, format: str) -> int:
+    """Print the table, name the folder on stderr, and return the exit code."""
+    interrupted = read_experiment(folder).stopped == "interrupted"
+    try:
+        made = of_experiment(folder)
+        click.echo(render(made, format=format))
+    except ResultsError:
+        if not interrupted:
+            raise
+    finally:
+        say_where([folder])
+    if interrupted:
+        raise KeyboardInterrupt
+    return 0 if made.valid else EXIT_INVALID

@@ -1,0 +1,1 @@
+"""Commands that start, build or check what a run needs."""

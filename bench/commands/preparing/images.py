@@ -1,0 +1,35 @@
+"""`bench images`: makes image sets."""
+
+from __future__ import annotations
+
+import click
+
+from bench.prepare.images.sets import (
+    _KNOWN,
+    COUNT,
+    DEFAULT_SETS,
+    IMAGES,
+    SEED,
+    build_images,
+    images_of,
+)
+
+
+@click.command("images")
+@click.option("--count", type=click.IntRange(1, 1000), default=COUNT, show_default=True)
+@click.option("--seed", type=int, default=SEED, show_default=True)
+@click.option(
+    "--sets",
+    default=",".join(DEFAULT_SETS),
+    show_default=True,
+    help=f"The sets to build, separated by commas, of: {_KNOWN}.",
+)
+def command(count: int, seed: int, sets: str) -> None:
+    """Build image sets, from pinned photographs, into build/images."""
+    names = [name.strip() for name in sets.split(",")]
+    for folder in build_images(IMAGES, count=count, seed=seed, sets=names):
+        images = images_of(folder.name)
+        click.echo(
+            f"{folder} {len(images.paths)} images, median "
+            f"{images.median_width}x{images.median_height} pixels, {images.median_bytes} bytes"
+        )

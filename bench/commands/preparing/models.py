@@ -1,0 +1,32 @@
+"""`bench models`: fills the model repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bench.commands.options import sizes_of, sizes_options
+from bench.prepare.models import REPOSITORY, build_models
+from pipelines.servers.device import Device
+from pipelines.servers.sizing import size
+
+
+@click.command("models")
+@click.option(
+    "--repo",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=REPOSITORY,
+    show_default=True,
+    help="The model repository to fill.",
+)
+@sizes_options
+def command(
+    repo: Path, on: Device, preprocess_instances: int | None, inference_instances: int | None
+) -> None:
+    """Build the models of the repository from pinned weights, and say where they are to run."""
+    for file in build_models(repo, on=on):
+        state = "kept " if file.reused else "built"
+        click.echo(f"{state} {file.path} sha256 {file.sha256}")
+    sizes = sizes_of(on, preprocess=preprocess_instances, inference=inference_instances)
+    size(repo, sizes, plans=True)

@@ -1,0 +1,86 @@
+"""`bench serve`: the embedded Triton, from ready until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import click
+
+from bench.commands.options import sizes_of, sizes_options
+from bench.prepare.repository import models_of
+from bench.runs.equipment import SERVICES, brokers
+from pipelines import paths, processes, tasks
+from pipelines.errors import ServerError
+from pipelines.servers import triton
+from pipelines.servers.device import Device
+
+DEFAULT = ("classification",)
+
+
+@click.command()
+@click.argument("pipelines", nargs=-1, type=click.Choice(tasks.PIPELINES), metavar="[PIPELINE]...")
+@click.option(
+    "--with",
+    "services",
+    multiple=True,
+    type=click.Choice(list(SERVICES)),
+    help="A message broker to start beside Triton; may be given several times.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65533),
+    help="Of HTTP; gRPC and metrics use the next two.  [free ports]",
+)
+@click.option(
+    "--repository",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=paths.REPOSITORY,
+    help="The model repository.  [triton_repo]",
+)
+@sizes_options
+def command(
+    pipelines: tuple[str, ...],
+    services: tuple[str, ...],
+    port: int | None,
+    repository: Path,
+    on: Device,
+    preprocess_instances: int | None,
+    inference_instances: int | None,
+) -> None:
+    """Start the embedded Triton, print its addresses, and stop it on Ctrl-C.
+
+    It serves the models of every PIPELINE (by default classification, of another --repository all)
+    from the start, and any other once a run asks for it.
+    """
+    sizes = sizes_of(on, preprocess=preprocess_instances, inference=inference_instances)
+    signal.signal(signal.SIGTERM, _interrupt)
+    folder = paths.BUILD / "serve" / str(os.getpid())
+    click.echo("starting Triton ...", err=True)
+    ours = pipelines or repository == paths.REPOSITORY
+    models = models_of(pipelines or DEFAULT, on=on) if ours else ["*"]
+    with (
+        triton.start(
+            folder, repository=repository, port=port, sizes=sizes, models=models
+        ) as running,
+        brokers(services) as urls,
+    ):
+        running.wait_ready()
+        click.echo(f"http     http://{running.url}")
+        click.echo(f"grpc     {processes.HOST}:{running.port + 1}")
+        click.echo(f"metrics  http://{processes.HOST}:{running.port + 2}/metrics")
+        for name, url in urls.items():
+            click.echo(f"{name:7}  {url}")
+        click.echo(f"log      {folder / 'triton.log'}")
+        click.echo("ready; stop with Ctrl-C", err=True)
+        try:
+            code = running.process.wait()
+        except KeyboardInterrupt:
+            click.echo("stopping ...", err=True)
+            return
+    raise ServerError(f"Triton ended by itself with code {code}", hint=f"see {folder}/triton.log")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

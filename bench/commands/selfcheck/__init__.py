@@ -1,0 +1,1 @@
+"""Commands that measure visiontax itself, and what it stands on."""

@@ -1,0 +1,199 @@
+"""`bench selfcheck brokers`: what each message broker costs by itself, and in a chain's hop.
+
+A crop goes to an echo in a process of its own and a reply comes back: alone (zero load), and with
+many under way (saturation). The kinds take turns, so that drift of the machine hits all alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from bench.commands.options import Duration, results_option
+from bench.commands.selfcheck.echo import BACK, BARE, MOST, THERE, link
+from bench.prepare.images.sets import ensure_images
+from bench.record import records, scenario
+from bench.runs.equipment import SERVICE_OF, brokers, equipped
+from bench.runs.progress import Progress
+from bench.runs.run import OVERHEAD_S, Plan, execute
+from pipelines import tasks
+from pipelines.brokers import BROKERS, Broker
+from pipelines.errors import ServerError
+from pipelines.spans import Request
+
+KINDS = (BARE, *BROKERS)
+HOP_STAGES = ("publish", "broker", "consume")
+IMAGES = "faces-1"
+PAUSE_S = 0.02
+"""Between two lone crops: about what a request takes elsewhere."""
+
+_WARM_S = 0.3
+
+
+@dataclass
+class Measured:
+    """One kind's rounds: the round trips of lone crops, in ms, and crops per second of many."""
+
+    alone_ms: list[float] = field(default_factory=list)
+    per_s: list[float] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def echoing(kind: str, url: str) -> Iterator[Broker]:
+    """Yield a connection whose crops an echo answers."""
+    process = subprocess.Popen(
+        [
+            "setpriv",
+            "--pdeathsig",
+            "TERM",
+            "--",
+            sys.executable,
+            "-m",
+            "bench.commands.selfcheck.echo",
+            kind,
+            url,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    here = link(kind, url)
+    try:
+        if not process.stdout.readline():
+            raise ServerError(f"the echo of {kind} did not start", hint="its words are above")
+        here.take(BACK, most=1, wait_s=0)
+        yield here
+    finally:
+        here.close()
+        process.stdin.close()
+        process.stdout.close()
+        process.wait()
+
+
+def alone(here: Broker, crop: bytes, *, seconds: float) -> float:
+    """Return the median round trip, in ms, of one crop now and then, as at zero load."""
+    trips: list[float] = []
+    begin = time.monotonic()
+    while time.monotonic() < begin + _WARM_S + seconds:
+        time.sleep(PAUSE_S)
+        start = time.monotonic_ns()
+        here.put(THERE, [crop])
+        while not here.take(BACK, most=1, wait_s=5.0):
+            pass
+        if time.monotonic() > begin + _WARM_S:
+            trips.append((time.monotonic_ns() - start) / 1e6)
+    return statistics.median(trips)
+
+
+def saturated(here: Broker, crop: bytes, *, seconds: float) -> float:
+    """Return how many crops a second come back with MOST of them under way."""
+    here.put(THERE, [crop] * MOST)
+    begin, counted, counting_since = time.monotonic(), 0, 0.0
+    while time.monotonic() < begin + _WARM_S + seconds:
+        back = len(here.take(BACK, most=MOST, wait_s=5.0))
+        now = time.monotonic()
+        if counting_since:
+            counted += back
+        elif now > begin + _WARM_S:
+            counting_since = now
+        if back:
+            here.put(THERE, [crop] * back)
+    per_s = counted / (time.monotonic() - counting_since)
+    left = MOST
+    while left and (back := len(here.take(BACK, most=MOST, wait_s=5.0))):
+        left -= back
+    return per_s
+
+
+def hop_ms(request: Request) -> float | None:
+    """Return the publish, broker and consume of a lone crop's way to the second stage and back.
+
+    None unless the request had exactly one crop, and waited for it.
+    """
+    there = [s for s in request.spans if s.stage == "broker" and s.where == "second"]
+    if len(there) != 1 or not there[0].critical:
+        return None
+    first_ns = there[0].start_ns
+    return sum(
+        (span.end_ns - span.start_ns) / 1e6
+        for span in request.spans
+        if span.stage in HOP_STAGES
+        and (span.where == "second" or (span.where == "client" and span.critical))
+        and span.end_ns >= first_ns
+    )
+
+
+def chain_hops(folder: Path) -> list[float]:
+    """Return `hop_ms` of every request that counted in a run."""
+    manifest = records.read_manifest(folder)
+    hops = (
+        hop_ms(request)
+        for request in records.read_requests(folder)
+        if request.error is None and request.due_ns >= manifest.window_start_ns
+    )
+    return [hop for hop in hops if hop is not None]
+
+
+@click.command()
+@click.option("--rounds", type=click.IntRange(1), default=5, help="Of each kind.")
+@click.option("--duration", type=Duration(), default="2s", help="Of each part of a round.")
+@results_option
+def command(rounds: int, duration: float, folder: Path) -> None:
+    """Compare the message brokers by themselves, and with the hop of a chain over Redis."""
+    second = tasks.chain("faces").second.input
+    crop = bytes(second.height * second.width * 3)
+    ensure_images([IMAGES])
+    chosen = scenario.Settings(pipeline="faces", images=IMAGES, topology="redis-streams")
+    taken: dict[str, Measured] = defaultdict(Measured)
+    hops: list[float] = []
+    with equipped([chosen]) as (settings,), brokers(SERVICE_OF.values()) as urls:
+        plan = Plan(settings, duration_s=2 * duration, results=folder)
+        length = settings.warmup_s + plan.duration_s + OVERHEAD_S
+        progress = Progress(rounds * (length + len(KINDS) * 2 * (duration + _WARM_S)))
+        for number in range(1, rounds + 1):
+            order = KINDS if number % 2 else tuple(reversed(KINDS))
+            for kind in order:
+                label = f"[{number}/{rounds}] {kind}"
+                progress.step(label, seconds=2 * (duration + _WARM_S))
+                url = urls["redis"] if kind == BARE else urls[SERVICE_OF[kind]]
+                with echoing(kind, url) as here:
+                    taken[kind].alone_ms.append(alone(here, crop, seconds=duration))
+                    taken[kind].per_s.append(saturated(here, crop, seconds=duration))
+                progress.done()
+            progress.step(f"[{number}/{rounds}] chain", seconds=length)
+            hops += chain_hops(execute(plan, tick=progress.tick))
+            progress.done()
+    show(taken, hops, crop_bytes=len(crop))
+
+
+def show(taken: dict[str, Measured], hops: list[float], *, crop_bytes: int) -> None:
+    """Print medians over the rounds, and each kind's ratio to the one it is compared with."""
+    click.echo(f"{crop_bytes:,} bytes there, a reply back; medians of the rounds\n")
+    bare = statistics.median(taken[BARE].alone_ms)
+    streams = statistics.median(taken["redis-streams"].per_s)
+    rows = [("broker", "alone ms", "/ bare", "crops/s", "/ streams")]
+    for kind in KINDS:
+        trip, rate = (statistics.median(v) for v in (taken[kind].alone_ms, taken[kind].per_s))
+        rows.append(
+            (kind, f"{trip:.3f}", f"{trip / bare:.2f}", f"{rate:,.0f}", f"{rate / streams:.2f}")
+        )
+    for row in rows:
+        cells = itertools.chain([row[0].ljust(14)], (cell.rjust(10) for cell in row[1:]))
+        click.echo("  ".join(cells))
+    if hops:
+        hop = statistics.median(hops)
+        click.echo(
+            f"\na chain's publish + broker + consume of one crop over redis-streams, to the second "
+            f"stage\nand back: {hop:.3f} ms, {hop / bare:.2f} of the bare echo ({len(hops)} crops)"
+        )

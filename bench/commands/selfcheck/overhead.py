@@ -1,0 +1,104 @@
+"""`bench selfcheck overhead`: what tracing and recording cost, as a ratio of throughputs.
+
+One load runs on while both are turned off and on again every few seconds, in the order ABBA, so
+that the machine's drift hits both alike. The served requests are counted by Triton itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import click
+import psutil
+
+from bench.commands.selfcheck.rounds import Rounds, options, show
+from bench.record import folders, scenario
+from bench.runs.equipment import equipped
+from bench.runs.order import abba
+from bench.runs.progress import Progress
+from bench.runs.run import Plan
+from pipelines.errors import VisiontaxError
+from pipelines.servers import control
+
+KINDS = ("recorded", "unrecorded")
+SETTLE_S = 1.0
+"""How long after each change nothing is counted."""
+
+
+class Load:
+    """A running load generator whose tracing and recording can be turned off and on."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self._url = str(plan.settings.server)
+        self._model = f"{plan.settings.pipeline}_{plan.settings.preprocess}"
+        self._process = subprocess.Popen(
+            plan.command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self._recording = True
+
+    def wait(self, warmup_s: float) -> None:
+        """Return when requests have been served for the warm-up."""
+        deadline = time.monotonic() + 60
+        while not self._served():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise VisiontaxError("the load did not start", hint="try 'bench run' first")
+            time.sleep(0.1)
+        time.sleep(warmup_s)
+
+    def record(self, *, wanted: bool) -> None:
+        """Turn tracing, monitoring and recording on or off."""
+        if wanted == self._recording:
+            return
+        self._recording = wanted
+        for monitor in psutil.Process(self._process.pid).children():
+            monitor.send_signal(signal.SIGCONT if wanted else signal.SIGSTOP)
+        (control.turn_on if wanted else control.turn_off)(self._url)
+        os.kill(self._process.pid, signal.SIGUSR1)
+
+    def throughput(self, seconds: float) -> float:
+        """Return the requests per second that Triton serves in the coming seconds."""
+        first, start = self._served(), time.monotonic()
+        time.sleep(seconds)
+        return (self._served() - first) / (time.monotonic() - start)
+
+    def _served(self) -> int:
+        url = f"http://{self._url}/v2/models/{self._model}/stats"
+        with urllib.request.urlopen(url, timeout=10) as reply:
+            return int(json.load(reply)["model_stats"][0]["inference_count"])
+
+    def stop(self) -> None:
+        """End the load."""
+        if self._process.poll() is None:
+            self.record(wanted=True)
+            self._process.terminate()
+        self._process.wait()
+
+
+@click.command()
+@options(rounds=24, duration="4s")
+def command(images: str, users: int, rounds: int, duration: float, folder: Path) -> None:
+    """Measure what tracing and recording cost: throughput with them and without, in turn."""
+    whole_s = 2 * rounds * (duration + SETTLE_S)
+    taken: dict[str, list[float]] = {name: [] for name in KINDS}
+    with equipped([scenario.Settings(images=images, users=users)]) as (settings,):
+        plan = Plan(settings, duration_s=whole_s + 60, results=folder)
+        progress = Progress(whole_s)
+        load = Load(plan, folders.make_folder(folder, settings))
+        try:
+            load.wait(settings.warmup_s)
+            for number, kind in enumerate(abba(*KINDS, rounds=rounds), start=1):
+                progress.step(f"[{number}/{2 * rounds}] {kind}", seconds=duration + SETTLE_S)
+                load.record(wanted=kind == KINDS[0])
+                time.sleep(SETTLE_S)
+                taken[kind].append(load.throughput(duration))
+                progress.done()
+        finally:
+            progress.clear()
+            load.stop()
+    show(Rounds(*taken.values()), names=KINDS)

@@ -1,0 +1,1 @@
+"""Whether B is different from A, and whether a limit is kept: numbers, from stored runs."""

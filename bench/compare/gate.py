@@ -1,0 +1,270 @@
+"""What a gate decides of each threshold: kept, a regression, or too noisy to tell.
+
+A change is a regression when it is beyond the limit, and coin tosses alone would hardly give it:
+all thresholds and looks together raise a false alarm in at most RATE of the jobs without a change.
+An absolute limit is compared with what was measured, as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from bench.compare.comparison import Comparison, typical, within
+from bench.compare.measured import absent, in_blocks, noise, of_summary, told
+from bench.compare.observations import STAGE, Observations, log_ratios
+from bench.compare.randomization import FEWEST, Difference, chance_beyond, difference
+from bench.compare.stored import Experimented, Run, comparison_of
+from bench.compare.thresholds import Threshold
+from bench.ledger.summary import Summary
+
+SCHEMA = 1
+RATE = 0.005
+PASS, REGRESSION, NOISY, INVALID = "pass", "regression", "too noisy", "invalid"
+EXIT = {PASS: 0, REGRESSION: 3, NOISY: 4, INVALID: 4}
+"""The outcomes, and what `bench gate` exits with."""
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one threshold.
+
+    `a` and `b` are in requests/s, ms or parts of 1, `a` None of an absolute limit. Of a change,
+    `ratio` is B over A, `low` to `high` its 95 % interval, and `chance` how often coin tosses
+    alone give a change as bad; else they are None. `why` is why it is no pass, or empty.
+    """
+
+    threshold: str
+    metric: str
+    outcome: str
+    a: float | None
+    b: float
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+    why: str = ""
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gate has decided, and from what.
+
+    `outcome` is the worst of the decisions, or invalid for the reasons in `doubts`. `noise` is how
+    much A differs from itself from slice to slice, a part of 1. `moved_ms` is how much longer
+    each stage takes in B, longest first, and `explained` its part of the difference, where that is
+    significant; `blamed` is, of a change that is a regression, the stage that surely takes longer
+    by most, or just by most where none surely does. An experiment has a `comparison`, a gate of
+    absolute limits alone a `run`.
+    """
+
+    schema: int
+    outcome: str
+    exit_code: int
+    sentence: str
+    decisions: list[Decision]
+    doubts: list[str]
+    rate: float
+    noise: float | None = None
+    moved_ms: dict[str, float] = {}
+    explained: dict[str, float] = {}
+    blamed: str | None = None
+    comparison: Comparison | None = None
+    run: Summary | None = None
+
+
+def of_run(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
+    """Return what a stored run says of absolute thresholds.
+
+    Raises VisiontaxError when none of its requests succeeded, or it lacks a metric.
+    """
+    summary = Run.read(folder).summary
+    measured = of_summary(summary)
+    decisions = [_absolute(one, measured) for one in thresholds]
+    codes = ", ".join(dict.fromkeys(issue.code for issue in summary.issues if issue.invalid))
+    doubts = [] if summary.valid else [f"the run is INVALID ({codes})"]
+    return _gate(decisions, doubts=doubts, run=summary)
+
+
+def of_turns(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
+    """Return what an experiment's folder says of thresholds, B measured against A.
+
+    Raises VisiontaxError when a side finished no request, or lacks a metric.
+    """
+    stored = Experimented.read(folder)
+    experiment, seen, comparison = stored.experiment, stored.seen, comparison_of(stored)
+    measured = of_summary(stored.b.summary)
+    # A report counts the other side's turns as time, so its throughput is not the side's own.
+    measured["throughput"] = float(seen.b["throughput"].mean())
+    questions = sum(one.relative for one in thresholds)
+    allowed = RATE / max(experiment.looks_at_most * questions, 1)
+    decisions = [
+        relative(one, seen, allowed=allowed) if one.relative else _absolute(one, measured)
+        for one in thresholds
+    ]
+    doubts = list(comparison.doubts)
+    if experiment.stopped in ("interrupted", None):
+        doubts.append("the experiment did not come to its end")
+    if seen.left_out:
+        lost = len(seen.left_out)
+        doubts.append(f"a side finished no request in {lost} of {lost + seen.counts[0]} blocks")
+    return _gate(
+        decisions,
+        doubts=doubts,
+        noise=noise(folder / "a", experiment.slices, settle_s=experiment.settle_s),
+        moved=_moved(seen),
+        longer=_surely_longer(seen),
+        comparison=comparison,
+    )
+
+
+def is_decided(seen: Observations, looks: int, *, thresholds: Sequence[Threshold]) -> bool:
+    """Whether a change is a regression already, or all are surely within their limits.
+
+    Raises VisiontaxError as `relative` does.
+    """
+    changes = [one for one in thresholds if one.relative]
+    allowed = RATE / (looks * len(changes))
+    found = [relative(one, seen, allowed=allowed) for one in changes]
+    if any(one.outcome == REGRESSION for one in found):
+        return True
+    return all(_surely_kept(one, seen, allowed=allowed) for one in changes)
+
+
+def _surely_kept(threshold: Threshold, seen: Observations, *, allowed: float) -> bool:
+    blocks = log_ratios(*(in_blocks(side, threshold.metric) for side in (seen.a, seen.b)))
+    if len(blocks) < FEWEST:
+        return False
+    return chance_beyond(blocks, factor=threshold.limit, above=not threshold.below) <= allowed
+
+
+def _moved(seen: Observations) -> dict[str, float]:
+    """How much longer each stage takes in B, in ms, longest first."""
+    found = {}
+    for name in seen.metrics:
+        both = [side[name][np.isfinite(side[name])] for side in (seen.a, seen.b)]
+        if name.startswith(STAGE) and all(map(len, both)):
+            found[name.removeprefix(STAGE)] = float(both[1].mean() - both[0].mean())
+    return dict(sorted(found.items(), key=lambda stage: -stage[1]))
+
+
+def _surely_longer(seen: Observations) -> list[str]:
+    """The stages that take longer in B, and not by accident: a machine's whims hit them all."""
+    logs = {name: seen.logs(name) for name in seen.metrics if name.startswith(STAGE)}
+    return [
+        name.removeprefix(STAGE)
+        for name, blocks in logs.items()
+        if len(blocks) >= FEWEST
+        and chance_beyond(blocks, factor=1.0, above=True) <= RATE / len(logs)
+    ]
+
+
+def relative(threshold: Threshold, seen: Observations, *, allowed: float) -> Decision:
+    """Decide of a change; `allowed` is the chance below which it is no accident.
+
+    Raises VisiontaxError when a side has nothing of the metric.
+    """
+    a, b = (in_blocks(side, threshold.metric) for side in (seen.a, seen.b))
+    for name, side in (("A", a), ("B", b)):
+        if not (side > 0).any():
+            raise absent(threshold.metric, f"on side {name}", seen.metrics)
+    known, blocks = (a > 0) & (b > 0), log_ratios(a, b)
+    decision = Decision(
+        threshold=threshold.text,
+        metric=threshold.metric,
+        outcome=NOISY,
+        a=typical(a),
+        b=typical(b),
+        why=f"{len(blocks)} blocks are too few",
+    )
+    if len(blocks) < FEWEST:
+        return decision
+    found = difference(blocks)
+    # Who demands an improvement asks whether it was missed; else "no change" is what was hoped for.
+    hoped = min(threshold.limit, 1.0) if threshold.below else max(threshold.limit, 1.0)
+    chance = chance_beyond(blocks, factor=hoped, above=threshold.below)
+    outcome, why = _outcome(threshold, found, sure=chance <= allowed)
+    return msgspec.structs.replace(
+        decision,
+        outcome=outcome,
+        a=typical(a[known]),
+        b=typical(b[known]),
+        ratio=found.ratio,
+        low=found.low,
+        high=found.high,
+        chance=chance,
+        why=why,
+    )
+
+
+def _outcome(threshold: Threshold, found: Difference, *, sure: bool) -> tuple[str, str]:
+    """What is decided of a change, and why it is no pass. `sure` means that it is no accident."""
+    about = f"B/A is {within(found.ratio, found.low, found.high)}"
+    if not threshold.allows(found.ratio):
+        if sure:
+            return REGRESSION, about
+        return NOISY, f"{about}, which may well be chance"
+    worst = found.high if threshold.below else found.low
+    if not threshold.allows(worst) and found.low <= 1 <= found.high:
+        return NOISY, f"{about}: no change, or one beyond the limit"
+    return PASS, ""
+
+
+def _absolute(threshold: Threshold, measured: dict[str, float]) -> Decision:
+    if threshold.metric not in measured:
+        raise absent(threshold.metric, "in this run", list(measured))
+    value = measured[threshold.metric]
+    kept = threshold.allows(value)
+    return Decision(
+        threshold=threshold.text,
+        metric=threshold.metric,
+        outcome=PASS if kept else REGRESSION,
+        a=None,
+        b=value,
+        why="" if kept else f"it is {told(threshold.metric, value)}",
+    )
+
+
+def _gate(
+    decisions: list[Decision],
+    *,
+    doubts: list[str],
+    noise: float | None = None,
+    moved: dict[str, float] | None = None,
+    longer: Sequence[str] = (),
+    comparison: Comparison | None = None,
+    run: Summary | None = None,
+) -> Gate:
+    if doubts:
+        decisions = [msgspec.structs.replace(one, outcome=INVALID) for one in decisions]
+    seen = {one.outcome for one in decisions}
+    outcome = next(one for one in (INVALID, REGRESSION, NOISY, PASS) if one in seen)
+    moved = moved or {}
+    suspects = [stage for stage in moved if stage in longer] or list(moved)
+    worse = any(one.outcome == REGRESSION and one.ratio is not None for one in decisions)
+    return Gate(
+        schema=SCHEMA,
+        outcome=outcome,
+        exit_code=EXIT[outcome],
+        sentence=_sentence(outcome, decisions, doubts=doubts),
+        decisions=decisions,
+        doubts=doubts,
+        rate=RATE,
+        noise=noise,
+        moved_ms=moved,
+        explained=comparison.explained if comparison else {},
+        blamed=suspects[0] if worse and suspects else None,
+        comparison=comparison,
+        run=run,
+    )
+
+
+def _sentence(outcome: str, decisions: Sequence[Decision], *, doubts: Sequence[str]) -> str:
+    if outcome == INVALID:
+        return f"invalid: {'; '.join(doubts)}"
+    if outcome == PASS:
+        many = len(decisions)
+        return "pass: the limit is kept" if many == 1 else f"pass: all {many} limits are kept"
+    told = "; ".join(f"{one.threshold}: {one.why}" for one in decisions if one.outcome == outcome)
+    return f"{'regression' if outcome == REGRESSION else 'too noisy to tell'}: {told}"

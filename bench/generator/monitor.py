@@ -1,0 +1,160 @@
+"""A process beside the load: samples CPU and memory, and fetches Triton's trace, once a second.
+
+It runs until its standard input closes, so it ends with the generator that started it, however that
+ends, and then turns tracing off and folds what was traced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+import msgspec
+import psutil
+
+from bench.record import trace
+from bench.record.records import SAMPLES, Sample
+from pipelines.errors import VisiontaxError
+from pipelines.servers import control
+
+INTERVAL_S = 1.0
+
+
+class Monitor:
+    """The generator's handle on its monitor."""
+
+    def __init__(self, folder: Path, *, server: str | None, broker: str | None) -> None:
+        command = [sys.executable, "-m", "bench.generator.monitor", str(folder)]
+        command += [] if server is None else ["--server", server]
+        command += [] if broker is None else ["--broker", broker]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # it says when tracing is on
+
+    def stop(self) -> None:
+        """Turn tracing off and return when all that was traced lies in the run's folder."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+
+def server_processes(url: str) -> list[psutil.Process]:
+    """Return the process that listens on `url` (host:port) and its children, if we may see them."""
+    port = int(url.rpartition(":")[2])
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.status != psutil.CONN_LISTEN or connection.pid is None:
+                continue
+            if connection.laddr and connection.laddr.port == port:
+                server = psutil.Process(connection.pid)
+                return [server, *server.children(recursive=True)]
+    return []
+
+
+def worker_processes(broker: str) -> list[psutil.Process]:
+    """Return the workers on this host that use the broker at host:port."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "pipelines.worker" in (command := process.info["cmdline"] or []) and broker in command
+    ]
+
+
+def generator_processes(folder: Path, parent: int) -> list[psutil.Process]:
+    """Return the process that started us and every process that records into the folder."""
+    pids = {parent} | {int(path.stem.split("-")[1]) for path in folder.glob("requests-*.jsonl")}
+    found = []
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            found.append(psutil.Process(pid))
+    return found
+
+
+def sample(processes: list[psutil.Process], *, role: str, into: BinaryIO) -> None:
+    """Append one Sample of each process that still lives."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            with process.oneshot():
+                times = process.cpu_times()
+                taken = Sample(
+                    time_ns=time.monotonic_ns(),
+                    role=role,
+                    pid=process.pid,
+                    cpu_s=times.user + times.system,
+                    memory_bytes=process.memory_info().rss,
+                )
+            into.write(msgspec.json.encode(taken) + b"\n")
+    into.flush()
+
+
+class _Trace:
+    """The trace of one Triton, fetched into one run's folder. Silent when there is no server."""
+
+    def __init__(self, folder: Path, *, server: str | None) -> None:
+        self._folder, self._server, self._file = folder, server, None
+        if server is None:
+            return
+        try:
+            path = Path(str(control.setting(server).get("trace_file", "")))
+            control.turn_off(server)
+            self._next = trace.next_number(path)
+            control.turn_on(server)
+            self._file = path
+        except VisiontaxError as error:
+            click.echo(f"warning: {error}", err=True)
+
+    def fetch(self) -> None:
+        """Take what Triton has written out since."""
+        if self._file is not None:
+            self._next = trace.collect(self._file, self._folder, first=self._next)
+
+    def finish(self) -> None:
+        """Turn tracing off, take the rest, and fold it all."""
+        if self._file is not None and self._server is not None:
+            with contextlib.suppress(VisiontaxError):  # a server that died has said what it could
+                control.turn_off(self._server)
+                time.sleep(0.05)
+            trace.collect(self._file, self._folder, first=self._next, last=True)
+        trace.fold(self._folder)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True))
+@click.option("--server", help="Triton's HTTP address, host:port.")
+@click.option("--broker", help="The message broker's address, host:port.")
+def command(folder: Path, server: str | None, broker: str | None) -> None:
+    """Watch one run until standard input closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = psutil.Process().ppid()
+    trace = _Trace(folder, server=server)
+    print("watching", flush=True)
+    served = server_processes(server) if server else []
+    brokering = server_processes(broker) if broker else []
+    with (folder / SAMPLES).open("ab") as file:
+        while True:
+            sample(generator_processes(folder, parent), role="generator", into=file)
+            sample(served, role="server", into=file)
+            sample(brokering, role="broker", into=file)
+            sample(worker_processes(broker) if broker else [], role="worker", into=file)
+            if select.select([sys.stdin], [], [], INTERVAL_S)[0]:
+                break
+            trace.fetch()
+    trace.finish()
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,141 @@
+"""One run from its first to its last moment: its folder, manifest, monitor and window."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bench.generator import apportion
+from bench.generator.monitor import Monitor
+from bench.prepare.images.sets import ImageSet
+from bench.record import machine
+from bench.record.folders import make_folder
+from bench.record.records import SCHEMA, Manifest, write_manifest
+from bench.record.scenario import Settings
+from pipelines import tasks
+from pipelines.paths import REPOSITORY, ROOT
+from pipelines.servers.control import device_of
+from pipelines.topologies import choose
+
+_log = logging.getLogger(__name__)
+
+
+COOLDOWN_NS = 1_000_000_000
+"""How much of the load's end does not count."""
+
+
+class Session:
+    """A run that is going on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        images: ImageSet,
+        results: Path,
+        folder: Path | None,
+        recorded: bool,
+        repository: Path = REPOSITORY,
+    ) -> None:
+        """Make the folder and start the monitor; `repository` is what the server serves.
+
+        Raises ResultsError when that cannot be.
+        """
+        if settings.traced and settings.server:
+            model = tasks.first_task(settings.pipeline).dnn.model
+            settings = msgspec.structs.replace(
+                settings, device=str(device_of(settings.server, model))
+            )
+        self.folder = folder or make_folder(results, settings)
+        stages = choose.stages(settings.pipeline, way=settings.preprocess)
+        self._manifest = Manifest(
+            schema=SCHEMA,
+            run=self.folder.name,
+            settings=settings,
+            image_sizes={
+                "count": len(images.paths),
+                "width": images.median_width,
+                "height": images.median_height,
+                "bytes": images.median_bytes,
+            },
+            stages=stages,
+            machine=machine.machine(),
+            versions=machine.versions(),
+            sha256=_checksums(stages, repository),
+            revision=_revision(),
+            clock=_clock(),
+            window_start_ns=time.monotonic_ns(),
+            recorded=recorded,
+        )
+        write_manifest(self.folder, self._manifest)
+        if recorded and settings.preprocess == "dali" and settings.place != "server-gpu":
+            self._apportion(settings)
+        server = settings.server if settings.traced else None
+        self._monitor = (
+            Monitor(self.folder, server=server, broker=settings.broker) if recorded else None
+        )
+
+    def _apportion(self, settings: Settings) -> None:
+        """Measure DALI's steps; a run whose images defeat that still has the whole box's time."""
+        try:
+            apportion.start(self.folder, images=settings.images, pipeline=settings.pipeline)
+        except (OSError, subprocess.CalledProcessError) as error:
+            _log.warning("DALI's decode, resize and normalize stay one stage: %s", error)
+
+    def open_window(self) -> None:
+        """The load starts now; the measurement when the warm-up ends."""
+        warmup_ns = round(self._manifest.settings.warmup_s * 1e9)
+        self._manifest.window_start_ns = time.monotonic_ns() + warmup_ns
+        write_manifest(self.folder, self._manifest)
+
+    def close_window(self) -> None:
+        """The load stops now. The window ended COOLDOWN_NS ago, so that no request that counts was
+        in flight while the generator was busy with stopping.
+        """
+        end = max(time.monotonic_ns() - COOLDOWN_NS, self._manifest.window_start_ns)
+        self._manifest.window_end_ns = end
+
+    def finish(self, *, ends_ns: Sequence[int] | None) -> None:
+        """Wait for the monitor to fetch the rest, and write the manifest for good.
+
+        `ends_ns` are the ends of the successful requests, None where other processes know them.
+        """
+        if self._monitor:
+            self._monitor.stop()
+        start, end = self._manifest.window_start_ns, self._manifest.window_end_ns
+        if ends_ns is not None and end is not None:
+            self._manifest.completed = sum(start <= moment < end for moment in ends_ns)
+        write_manifest(self.folder, self._manifest)
+
+
+def _checksums(models: Iterable[str], repository: Path) -> dict[str, str]:
+    """The sha256 of the models' files, by path inside the repository."""
+    return {
+        str(path.relative_to(repository)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for model in models
+        for path in sorted(repository.glob(f"{model}/1/model.*"))
+    }
+
+
+def _revision() -> str | None:
+    """The git revision of our code, `+` appended when it was changed; None outside a checkout."""
+    command = ("git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _clock() -> dict[str, str | int]:
+    return {
+        "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "monotonic_ns": time.monotonic_ns(),
+        "unix_ns": time.time_ns(),
+    }

@@ -1,0 +1,1 @@
+"""Files of a run to numbers: every nanosecond of every request, and what they sum up to."""

@@ -1,0 +1,95 @@
+"""Numbers, durations and names as every report prints them: plain text, to be escaped by a page."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+
+from bench.ledger.summary import Summary
+
+
+def readable(duration_s: float) -> str:
+    """Return 75 as `1 min 15 s`."""
+    whole = round(duration_s)
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+
+
+ABSENT = "-"
+
+
+def clean(text: str) -> str:
+    r"""Spell out what a terminal or reader would obey rather than show: `\x1b`, `\u202e`."""
+    return "".join(
+        char.encode("unicode_escape").decode("ascii") if _is_control(char) else char
+        for char in text
+    )
+
+
+def number(value: float | None) -> str:
+    """At least three significant digits, at most four decimals: `0.0123`, `7.40`, `150`, `1234`."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    rounded = float(f"{value:.3g}")
+    if abs(rounded) < 0.0001:
+        return "0" if value == 0 else "<0.0001" if value > 0 else ">-0.0001"
+    decimals = 2 - math.floor(math.log10(abs(rounded)))
+    return f"{value:.{min(max(decimals, 0), 4)}f}"
+
+
+def percent(share: float | None) -> str:
+    """A share of 1 as percent with one decimal; a trace is not shown as none, nor most as all."""
+    if share is None or not math.isfinite(share):
+        return ABSENT
+    if share in (0, 1):
+        return "0 %" if share == 0 else "100 %"
+    if 0 < share < 0.0005:
+        return "<0.1 %"
+    if 0.9995 <= share < 1:
+        return ">99.9 %"
+    return f"{100 * share:.1f} %"
+
+
+def points(change: float) -> str:
+    """A difference of two shares in percentage points, with its sign."""
+    text = f"{100 * change:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the units a person would use: `500 ms`, `30.0 s`, `2 min 30 s`, `1 h 5 min`."""
+    if not math.isfinite(seconds):
+        return ABSENT
+    if seconds < 1:
+        return f"{number(1000 * seconds)} ms"
+    if seconds < 59.95:
+        return f"{number(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def count(amount: int, noun: str) -> str:
+    """A counted noun: `1 user`, `12,345 requests`."""
+    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+
+
+def settings(summary: Summary) -> list[str]:
+    """What was run, one phrase a setting."""
+    return [
+        f"pipeline {clean(summary.pipeline)}",
+        f"images {clean(summary.images)}",
+        f"preprocess {clean(summary.preprocess)}",
+        f"place {clean(summary.place)}",
+        f"transport {clean(summary.transport)}",
+        *([f"topology {clean(summary.topology)}"] if summary.topology else []),
+        *([f"crops {clean(summary.crops)}"] if summary.crops else []),
+        count(summary.users, "user"),
+        duration(summary.duration_s),
+    ]
+
+
+def _is_control(char: str) -> bool:
+    category = unicodedata.category(char)
+    return category.startswith("C") or category in ("Zl", "Zp")

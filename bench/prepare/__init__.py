@@ -1,0 +1,1 @@
+"""What must lie on disk before a run: models, images, and the checks of the machine."""

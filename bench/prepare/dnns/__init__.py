@@ -1,0 +1,1 @@
+"""DNNs as ONNX, made from the weights of pinned packages."""

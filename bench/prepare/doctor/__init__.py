@@ -1,0 +1,1 @@
+"""What the machine can run, a check at a time."""

@@ -1,0 +1,1 @@
+"""Image sets, made from pinned photographs."""

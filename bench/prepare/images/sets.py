@@ -1,0 +1,243 @@
+"""The images a run asks with: a built set, or a folder of the user's own.
+
+A set is made from a seed: image 7 of a seed shows the same whatever the count, and no two are
+alike. The JPEG bytes also depend on the Pillow that wrote them and, of text, on the OpenCV that
+drew it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import statistics
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import msgspec
+import PIL
+from PIL import Image
+
+from bench.prepare.images.recipes import RECIPES, Photographs, Truth, make_jpeg
+from bench.prepare.images.scenes import MOST, SCENES
+from bench.prepare.pins import DOWNLOADS, MEMBERS, read_members
+from pipelines.errors import SourceError
+from pipelines.preprocess.jpeg import MAX_PIXELS
+
+IMAGES = Path("build/images")
+COUNT = 32
+SEED = 2024
+
+SETS = RECIPES | SCENES
+"""What can be built, by name."""
+
+DEFAULT_SETS = (*RECIPES, "faces-4", "text-4")
+
+# Raise it when the same seed would give other pictures.
+_BUILDER_VERSION = 1
+
+_KNOWN = f"{', '.join(RECIPES)}, faces-0..{MOST}, text-0..{MOST}"
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images to ask with, in a fixed order.
+
+    The medians are over the files whose header can be read, in pixels and bytes, and 0 when there
+    are none. The files that cannot be read stay in `paths`: they fail as requests.
+    """
+
+    name: str
+    paths: list[Path]
+    median_width: int
+    median_height: int
+    median_bytes: int
+
+
+class IndexedFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One image of a built set: the JPEG file's sha256 and bytes, and its size in pixels.
+
+    `faces` says how many it shows, `words` the lines of text from top to bottom; None, and not in
+    the file, for sets that are not about them.
+    """
+
+    name: str
+    sha256: str
+    width: int
+    height: int
+    bytes: int
+    faces: int | None = None
+    words: list[str] | None = None
+
+
+class Index(msgspec.Struct, frozen=True):
+    """`index.json` of a built set: what it was made from, and what came out.
+
+    `photographs` gives the sha256 of each source by name; `encoder` is the Pillow that wrote it.
+    """
+
+    builder: int
+    seed: int
+    count: int
+    photographs: dict[str, str]
+    encoder: str
+    files: list[IndexedFile]
+
+
+def build_images(
+    folder: Path,
+    *,
+    count: int = COUNT,
+    seed: int = SEED,
+    sets: Sequence[str] = DEFAULT_SETS,
+    downloads: Path = DOWNLOADS,
+) -> list[Path]:
+    """Build each set as `folder`/SET/000.jpg … with an index.json, and return the sets' folders.
+
+    A set that is there, whole and of the same count, seed and sources, is left as it is.
+    Raises SourceError when a set is not known, or the photographs cannot be fetched.
+    """
+    if unknown := [name for name in sets if name not in SETS]:
+        raise SourceError(f"no image set is called {unknown[0]!r}", hint=f"the sets are: {_KNOWN}")
+    names = list(dict.fromkeys(sets))
+    missing = [name for name in names if not _is_built(folder / name, count, seed=seed)]
+    wanted = dict.fromkeys(photograph for name in missing for photograph in SETS[name].photographs)
+    photographs = {
+        name: Image.open(io.BytesIO(data)).convert("RGB")
+        for name, data in read_members(wanted, downloads=downloads).items()
+    }
+    for name in missing:
+        _build_set(folder / name, photographs, count=count, seed=seed)
+    return [folder / name for name in names]
+
+
+def ensure_images(
+    names: Sequence[str], *, folder: Path = IMAGES, downloads: Path = DOWNLOADS
+) -> None:
+    """Build those of the named sets that are not there; a folder of the user's is left alone.
+
+    Raises SourceError as `build_images` does.
+    """
+    missing = [name for name in names if name in SETS and not (folder / name).is_dir()]
+    build_images(folder, sets=missing, downloads=downloads)
+
+
+def need_images(specs: Iterable[str]) -> None:
+    """Build what is missing, and look whether each set or folder has images.
+
+    Raises SourceError as `ensure_images` and `images_of` do.
+    """
+    specs = list(specs)
+    ensure_images(specs)
+    for spec in specs:
+        images_of(spec)
+
+
+def images_of(spec: str, *, folder: Path = IMAGES) -> ImageSet:
+    """Return the images of a built set by its name, or those of a folder of *.jpg and *.jpeg.
+
+    Raises SourceError when the set is not built, or when there is no such folder or image in it.
+    """
+    source = folder / spec if spec in SETS else Path(spec)
+    if not source.is_dir():
+        if spec in SETS:
+            raise SourceError(
+                f"the image set {spec!r} is not built", hint=f"run 'bench images --sets {spec}'"
+            )
+        raise SourceError(
+            f"{spec!r} is neither an image set nor a folder",
+            hint=f"name a folder of JPEG files, or one of the sets: {_KNOWN}",
+        )
+    paths = sorted(
+        path
+        for path in source.iterdir()
+        if path.suffix.lower() in (".jpg", ".jpeg") and path.is_file()
+    )
+    if not paths:
+        raise SourceError(
+            f"there is no *.jpg or *.jpeg file in {source}",
+            hint=f"put JPEG files there, or name one of the sets: {_KNOWN}",
+        )
+    sizes = [size for path in paths if (size := _read_size(path))] or [(0, 0, 0)]
+    width, height, length = (round(statistics.median(each)) for each in zip(*sizes, strict=True))
+    return ImageSet(spec, paths, width, height, length)
+
+
+def _read_size(path: Path) -> tuple[int, int, int] | None:
+    """Return width, height and bytes from the file's header, or None when it has no good one."""
+    try:
+        with warnings.catch_warnings():
+            # However large it is, nothing of it is decoded here.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    return None
+                return image.width, image.height, path.stat().st_size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def _is_built(folder: Path, count: int, *, seed: int) -> bool:
+    """Whether the folder's index is of what is asked, and its files are those of the index."""
+    try:
+        index = msgspec.json.decode((folder / "index.json").read_bytes(), type=Index)
+        made = (index.builder, index.seed, index.count, index.photographs)
+        return made == (_BUILDER_VERSION, seed, count, _sources(folder.name)) and all(
+            hashlib.sha256((folder / file.name).read_bytes()).hexdigest() == file.sha256
+            for file in index.files
+        )
+    except (OSError, msgspec.MsgspecError):
+        return False
+
+
+def _sources(name: str) -> dict[str, str]:
+    """Return the sha256 of each photograph of the set."""
+    return {photograph: MEMBERS[photograph].sha256 for photograph in SETS[name].photographs}
+
+
+def _build_set(folder: Path, photographs: Photographs, *, count: int, seed: int) -> None:
+    """Build one set beside its folder, then put it in the folder's place."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        new = Path(temporary) / "new"
+        new.mkdir()
+        files = _write_images(new, folder.name, photographs, count=count, seed=seed)
+        assert len({file.sha256 for file in files}) == count, "two images of the set are alike"
+        encoder = f"Pillow {PIL.__version__}"
+        index = Index(_BUILDER_VERSION, seed, count, _sources(folder.name), encoder, files)
+        text = msgspec.json.format(msgspec.json.encode(index), indent=2)
+        (new / "index.json").write_bytes(text + b"\n")
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
+        new.rename(folder)
+
+
+def _write_images(
+    folder: Path, name: str, photographs: Photographs, *, count: int, seed: int
+) -> list[IndexedFile]:
+    """Write the set's images as they are made, showing progress on stderr."""
+    recipe = SETS[name]
+    own = {photograph: photographs[photograph] for photograph in recipe.photographs}
+    kind = name.split("-")[0]  # by which faces-3 and faces-4 have a background in common
+    files: list[IndexedFile] = []
+
+    def make(position: int) -> tuple[bytes, Truth]:
+        return make_jpeg(recipe, own, seed=f"{seed} {kind} {position}")
+
+    # Threads help, since Pillow resizes and encodes outside the interpreter's lock.
+    with ThreadPoolExecutor() as pool:
+        made = pool.map(make, range(count))
+        label = f"making {count} {name} images"
+        with click.progressbar(made, length=count, label=label, file=sys.stderr) as progress:
+            for position, (jpeg, truth) in enumerate(progress):
+                path = folder / f"{position:03d}.jpg"
+                path.write_bytes(jpeg)
+                digest = hashlib.sha256(jpeg).hexdigest()
+                size = (recipe.width, recipe.height, len(jpeg))
+                files.append(IndexedFile(path.name, digest, *size, truth.faces, truth.words))
+    return files

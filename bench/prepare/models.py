@@ -1,0 +1,129 @@
+"""Fills the model repository with what is built, not committed: weights, graphs, configurations.
+
+What is there and correct is left alone; everything else is written beside its place and renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.prepare import repository
+from bench.prepare.dnns import centerface, depth, mobilenetv2, ppocr, tflite_onnx
+from bench.prepare.packages import sha256_of
+from bench.prepare.pins import DOWNLOADS, MEMBERS, read_members
+from pipelines import tasks
+from pipelines.servers import device
+from pipelines.servers.device import CPU, Device
+from pipelines.servers.sizing import PLAN
+from pipelines.tasks import Dnn, Task, served
+
+REPOSITORY = Path("triton_repo")
+
+# Raise it when the same source would be built into a different file.
+_BUILDER_VERSION = 2
+_MODEL = "model.onnx"
+
+
+@dataclass(frozen=True)
+class BuiltFile:
+    """One built file of a model. `reused` says that it was there already and correct."""
+
+    model: str
+    path: Path
+    sha256: str
+    reused: bool
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What a DNN is made from, a name in `MEMBERS`, and what makes each file of those bytes."""
+
+    source: str
+    files: dict[str, Callable[[bytes, Dnn], bytes]]
+
+
+_RECIPES = {
+    "centerface": _Recipe("centerface", {_MODEL: centerface.build}),
+    "depth_untrained": _Recipe("mobilenet_v2", {_MODEL: depth.build}),
+    "mobilefacenet": _Recipe("mobilefacenet", {_MODEL: tflite_onnx.build}),
+    "mobilenetv2": _Recipe("mobilenet_v2", {_MODEL: mobilenetv2.build}),
+    "ppocr_det": _Recipe("ppocr_det", {_MODEL: ppocr.build_detector}),
+    "ppocr_rec": _Recipe(
+        "ppocr_rec", {_MODEL: ppocr.build_reader, "charset.txt": ppocr.list_characters}
+    ),
+    "selfie_segmentation": _Recipe("selfie_segmentation", {_MODEL: tflite_onnx.build}),
+}
+"""By the name of the model."""
+
+
+def build_models(repo: Path, *, downloads: Path = DOWNLOADS, on: Device = CPU) -> list[BuiltFile]:
+    """Build what the models of the tasks lack in `repo`, and say what is there now.
+
+    For a GPU that includes what preprocesses there. A DNN that we have no recipe for is the user's
+    own, and left alone. Raises ServerError when the GPU is not there, SourceError when weights
+    cannot be fetched into `downloads` or are not the pinned ones.
+    """
+    device.require(on)
+    repository.write(repo, device=on)
+    dnns = [task.dnn for task in tasks.tasks()] + [chain.second for chain in tasks.chains()]
+    recipes = {dnn: _RECIPES[dnn.model] for dnn in dnns if dnn.model in _RECIPES}
+    built = [
+        file
+        for dnn, recipe in recipes.items()
+        for file in _build(repo / dnn.model / "1", dnn, recipe=recipe, downloads=downloads)
+    ]
+    gpus = [None, *on.gpus[:1]]
+    return built + [_build_dali(repo, task, gpu=gpu) for gpu in gpus for task in tasks.tasks()]
+
+
+def _build(folder: Path, dnn: Dnn, *, recipe: _Recipe, downloads: Path) -> list[BuiltFile]:
+    """Make the DNN's files unless the folder's record says that they are as they would be made."""
+    paths, record = [folder / name for name in recipe.files], folder / "built.json"
+    there = all(path.exists() for path in [*paths, record])
+    reused = there and record.read_bytes() == _record(recipe, paths)
+    if not reused:
+        folder.mkdir(parents=True, exist_ok=True)
+        data = read_members([recipe.source], downloads=downloads)[recipe.source]
+        for path, make in zip(paths, recipe.files.values(), strict=True):
+            with _replacing(path) as temporary:
+                temporary.write_bytes(make(data, dnn))
+        record.write_bytes(_record(recipe, paths))
+        (folder / PLAN).unlink(missing_ok=True)  # it was made of what is no longer there
+    return [BuiltFile(dnn.model, path, sha256_of(path), reused) for path in paths]
+
+
+def _build_dali(repo: Path, task: Task, *, gpu: int | None) -> BuiltFile:
+    # Imported here because only these models need DALI. Serializing takes milliseconds and gives
+    # the same bytes each time, so it is done anew rather than guessed from versions.
+    from pipelines.preprocess import dali_graph
+
+    place = "server" if gpu is None else "server-gpu"
+    name = served.preprocessing(task.name, "dali", place=place)
+    path = repo / name / "1" / "model.dali"
+    before = sha256_of(path) if path.exists() else None
+    with _replacing(path) as temporary:
+        dali_graph.serialize(temporary, task.dnn.input, gpu=gpu)
+    digest = sha256_of(path)
+    return BuiltFile(name, path, digest, reused=digest == before)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which then takes the place of `path`: all or nothing."""
+    temporary = path.with_name(f"{path.name}.part")
+    yield temporary
+    os.replace(temporary, path)
+
+
+def _record(recipe: _Recipe, paths: list[Path]) -> bytes:
+    content = {
+        "builder": _BUILDER_VERSION,
+        "source_sha256": MEMBERS[recipe.source].sha256,
+        "sha256": {path.name: sha256_of(path) for path in paths},
+    }
+    return json.dumps(content, indent=2).encode() + b"\n"

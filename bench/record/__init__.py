@@ -1,0 +1,1 @@
+"""The files of `results/`, in which load and analysis meet, and the scenario."""

@@ -1,0 +1,62 @@
+"""Files that are read and written whole: JSON with a version in it, and lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from pipelines.errors import ResultsError
+
+T = TypeVar("T")
+
+
+def as_json(thing: Any) -> bytes:
+    """Return it as indented JSON, without a newline at its end."""
+    return msgspec.json.format(msgspec.json.encode(thing), indent=2)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace the file as a whole or not at all. Raises ResultsError when the disk is full."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        raise ResultsError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_versioned(
+    path: Path, kind: type[T], *, newest: int, named: str, absent: ResultsError
+) -> T:
+    """Return the JSON object of that kind in the file; its `schema` says which version it is.
+
+    Raises `absent` without the file, and ResultsError when it is damaged or newer than `newest`,
+    which begins with the words `named`.
+    """
+    try:
+        data = path.read_bytes()
+        schema = msgspec.json.decode(data, type=dict[str, Any]).get("schema")
+    except FileNotFoundError:
+        raise absent from None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ResultsError(f"cannot read {path}: {error}") from error
+    if type(schema) is not int or not 1 <= schema <= newest:
+        raise ResultsError(
+            f"{named} {schema!r}; this version reads up to {newest}",
+            hint="read it with the version of visiontax that wrote it, or a newer one",
+        )
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise ResultsError(f"{path} is damaged: {error}") from error
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """Yield the complete lines of a file that may have been cut off in mid-line."""
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line

@@ -1,0 +1,68 @@
+"""The folders in which runs and experiments are kept: how they are named and made."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from bench.record.scenario import Settings
+from pipelines.errors import ResultsError
+
+RESULTS = Path("results")
+
+
+def make_folder(results: Path, settings: Settings) -> Path:
+    """Make a run's folder, whose name says what is run. Raises as `new_folder` does."""
+    parts = (
+        settings.pipeline,
+        Path(settings.images).name,
+        settings.preprocess,
+        settings.place,
+        settings.transport,
+        settings.topology,
+        f"{settings.users}u",
+    )
+    return new_folder(results, "-".join(part for part in parts if part))
+
+
+def new_folder(results: Path, title: str) -> Path:
+    """Make a folder whose name sorts by time.
+
+    Raises ResultsError when the folder cannot be made or written, or the disk is nearly full.
+    """
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{title}"
+    for number in range(1000):
+        folder = results / (f"{name}-{number}" if number else name)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if folder.parent.is_dir():
+                continue
+            raise ResultsError(f"{folder.parent} is not a folder") from None
+        except OSError as error:
+            raise ResultsError(
+                f"cannot make {folder}: {error.strerror}", hint="choose another --results folder"
+            ) from error
+        _check_writable(folder)
+        return folder
+    raise ResultsError(f"too many runs named {name} in {results}")
+
+
+def _check_writable(folder: Path) -> None:
+    least_bytes = 256 << 20
+    state = os.statvfs(folder)
+    if state.f_bavail * state.f_frsize < least_bytes:
+        folder.rmdir()
+        raise ResultsError(
+            f"less than {least_bytes >> 20} MB are free for results in {folder.parent}",
+            hint="free some space, or choose another --results folder",
+        )
+    probe = folder / ".probe"
+    try:
+        probe.write_bytes(b"x" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise ResultsError(
+            f"cannot write in {folder}: {error.strerror}", hint="choose another --results folder"
+        ) from error

@@ -1,0 +1,186 @@
+"""`results/<run>/`: the files in which the load half and the analysis half of `bench` meet.
+
+    manifest.json          how the run was made, and its window of measurement
+    requests-<pid>.jsonl   one Request a line, by each load generator process
+    trace.csv              Triton's trace, one row per model execution (trace.json.* until the end)
+    samples.jsonl          CPU and memory of generator and server, once a second
+    turns.jsonl            of a load that took turns with another: since when it ran or paused
+    apportion.json         for DALI: the shares of decode, resize and normalize in its one box
+
+Everything but the manifest is append-only while the run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.record.files import as_json, lines_of, read_versioned, write_atomically
+from bench.record.scenario import Settings
+from pipelines.errors import ResultsError
+from pipelines.spans import STAGES, Call, Request, Span
+
+SCHEMA = 2
+MANIFEST = "manifest.json"
+SAMPLES = "samples.jsonl"
+TRACE = "trace.csv"
+TURNS = "turns.jsonl"
+APPORTION = "apportion.json"
+
+
+class Manifest(msgspec.Struct, kw_only=True):
+    """How a run was made.
+
+    `clock` anchors CLOCK_MONOTONIC: {"boot_id", "monotonic_ns", "unix_ns"} taken together.
+    Requests that were due in `window_start_ns`..`window_end_ns` count; `window_end_ns` is None
+    while the run goes on, and stays so when it was killed. `stages` names the stage of
+    the time that each model computes. `sha256` holds the checksum of each model file. `completed`
+    counts the successful requests that ended in the window, None where several processes made them.
+    """
+
+    schema: int
+    run: str
+    settings: Settings
+    image_sizes: dict[str, Any]
+    stages: dict[str, str]
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    sha256: dict[str, str]
+    revision: str | None
+    clock: dict[str, Any]
+    window_start_ns: int
+    window_end_ns: int | None = None
+    recorded: bool = True
+    completed: int | None = None
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One process at one moment: `cpu_s` is its CPU time so far.
+
+    Its `role` is generator, server, worker or broker.
+    """
+
+    time_ns: int
+    role: str
+    pid: int
+    cpu_s: float
+    memory_bytes: int
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """From `time_ns` on the load was running, or paused."""
+
+    time_ns: int
+    running: bool
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write or replace the manifest."""
+    write_atomically(folder / MANIFEST, as_json(manifest) + b"\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a run's manifest. Raises ResultsError when the folder is not a run that we can read."""
+    path = folder / MANIFEST
+    absent = ResultsError(
+        f"{folder} is not a run: it has no {MANIFEST}", hint="runs are the folders in results/"
+    )
+    named = f"{folder} has results schema"
+    manifest = read_versioned(path, Manifest, newest=SCHEMA, named=named, absent=absent)
+    unknown = sorted(set(manifest.stages.values()) - set(STAGES))
+    if unknown:
+        raise ResultsError(f"{path} is damaged: it names unknown stages: {', '.join(unknown)}")
+    times_ns = (manifest.window_start_ns, manifest.window_end_ns or 0)
+    if not all(0 <= time_ns < 1 << 62 for time_ns in times_ns):
+        raise ResultsError(f"{path} is damaged: its window of measurement is none")
+    return manifest
+
+
+class RequestV1(msgspec.Struct, gc=False):
+    """A request as schema 1 had it: with one exchange at most, under the request's own id."""
+
+    id: str
+    pipeline: str
+    due_ns: int
+    start_ns: int
+    end_ns: int
+    error: str | None
+    sent_ns: int | None
+    received_ns: int | None
+    bytes_in: int
+    bytes_out: int
+    spans: list[Span]
+
+    def now(self) -> Request:
+        """Return it as it would be recorded today."""
+        exchanged = self.sent_ns is not None and self.received_ns is not None
+        return Request(
+            id=self.id,
+            pipeline=self.pipeline,
+            due_ns=self.due_ns,
+            start_ns=self.start_ns,
+            end_ns=self.end_ns,
+            error=self.error,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            spans=self.spans,
+            calls=[Call(self.id, self.sent_ns or 0, self.received_ns or 0)] if exchanged else [],
+        )
+
+
+def read_requests(folder: Path, *, schema: int = SCHEMA) -> Iterator[Request]:
+    """Yield every request, recorded in that schema. Raises ResultsError naming a damaged line."""
+    decode: Callable[[bytes], Request] = msgspec.json.Decoder(Request).decode
+    if schema == 1:
+        old = msgspec.json.Decoder(RequestV1)
+        decode = lambda line: old.decode(line).now()  # noqa: E731
+    for path in sorted(folder.glob("requests-*.jsonl")):
+        for number, line in enumerate(lines_of(path), start=1):
+            try:
+                yield decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ResultsError(f"{path}, line {number} is damaged: {error}") from error
+
+
+def read_samples(folder: Path) -> list[Sample]:
+    """Return the CPU and memory samples, none when the run took none."""
+    path = folder / SAMPLES
+    if not path.exists():
+        return []
+    decoder = msgspec.json.Decoder(Sample)
+    try:
+        return [decoder.decode(line) for line in lines_of(path)]
+    except msgspec.DecodeError as error:
+        raise ResultsError(f"{path} is damaged: {error}") from error
+
+
+def read_paused_ns(folder: Path, *, window_ns: tuple[int, int]) -> int:
+    """Return how long the load was paused in the window, 0 of one that took no turns."""
+    path, (start, end) = folder / TURNS, window_ns
+    if not path.exists():
+        return 0
+    decoder = msgspec.json.Decoder(Turn)
+    try:
+        turns = [decoder.decode(line) for line in lines_of(path)]
+    except msgspec.DecodeError as error:
+        raise ResultsError(f"{path} is damaged: {error}") from error
+    ends = [turn.time_ns for turn in turns[1:]] + [end]
+    return sum(
+        max(0, min(until, end) - max(turn.time_ns, start))
+        for turn, until in zip(turns, ends, strict=True)
+        if not turn.running
+    )
+
+
+def read_apportion(folder: Path) -> dict[str, float] | None:
+    """Return the share of each step in DALI's box, or None when it was not measured."""
+    path = folder / APPORTION
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, float])
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise ResultsError(f"{path} is damaged: {error}") from error

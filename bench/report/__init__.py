@@ -1,0 +1,1 @@
+"""Numbers to words, tables and pages; nothing is computed here."""

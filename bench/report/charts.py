@@ -1,0 +1,180 @@
+"""The page's pictures as numbers: stacked bars of stages, their scale and the table behind them.
+
+Bars put inference first, so that it can be compared along one edge; the tax follows in the order in
+which a request passes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.ledger import units
+from bench.ledger.summary import StageTime, Summary
+from bench.report import words
+from pipelines.spans import OTHER, STAGES
+
+_STEPS = (1, 2, 2.5, 5, 10)
+_LABEL_FROM = 10.0  # percent of a bar's width below which "10 %" does not fit on a phone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One stage's part of a bar; `x` and `width` are percent of the chart's width."""
+
+    stage: str
+    css: str
+    x: float
+    width: float
+    tip: str
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A stacked bar with its total beside it; without segments where no request succeeded."""
+
+    label: str
+    total: str
+    tip: str
+    segments: list[Segment]
+    valid: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """Bars by size of image, ticks as percent of the width, and the table behind them.
+
+    A bar comes with the index of its run; the table's rows are the runs, in the order given.
+    """
+
+    groups: list[tuple[str, list[tuple[int, Bar]]]]
+    ticks: list[tuple[float, str]]
+    heads: list[str]
+    rows: list[list[str]]
+
+
+def latency_chart(summaries: Sequence[Summary], labels: Sequence[str]) -> Chart:
+    """Mean latencies on one scale of milliseconds."""
+    means = [summary.latency_ms.mean if summary.latency_ms else None for summary in summaries]
+    sums = [sum(time.mean_ms for time in summary.stages.values()) for summary in summaries]
+    step, full_ms = scale(max(sums, default=0.0))
+    totals = [units.number(mean) for mean in means]
+    bars = [
+        _bar(label, summary, full_ms=full_ms, total="failed" if mean is None else f"{total} ms")
+        for summary, label, mean, total in zip(summaries, labels, means, totals, strict=True)
+    ]
+    marks = [i * step for i in range(round(full_ms / step) + 1)]
+    names = stages_of(summaries)
+    return Chart(
+        groups=_grouped(summaries, bars),
+        ticks=[(100 * mark / full_ms, f"{mark:g}{' ms' * (mark == marks[-1])}") for mark in marks],
+        heads=["mean", *names],
+        rows=[
+            [
+                total,
+                *(units.number(s.stages[n].mean_ms if n in s.stages else None) for n in names),
+            ]
+            for s, total in zip(summaries, totals, strict=True)
+        ],
+    )
+
+
+def share_chart(summaries: Sequence[Summary], labels: Sequence[str]) -> Chart:
+    """Shares of the latency, every bar as wide as the chart."""
+    shares = [s.non_inference_share if s.latency_ms else None for s in summaries]
+    totals = [units.percent(share) for share in shares]
+    bars = [
+        _bar(label, summary, total="failed" if share is None else f"{total} tax")
+        for summary, label, share, total in zip(summaries, labels, shares, totals, strict=True)
+    ]
+    names = stages_of(summaries)
+    return Chart(
+        groups=_grouped(summaries, bars),
+        ticks=[(at, f"{at} %") for at in (0, 25, 50, 75, 100)],
+        heads=["not inference", *names],
+        rows=[
+            [total, *(units.percent(s.stages[n].share if n in s.stages else None) for n in names)]
+            for s, total in zip(summaries, totals, strict=True)
+        ],
+    )
+
+
+def run_bars(summary: Summary) -> list[Bar]:
+    """One run's shares of the latency: over all requests and over the slowest."""
+    bars = []
+    if summary.latency_ms is not None:
+        total = f"{units.number(summary.latency_ms.mean)} ms"
+        bars.append(_bar("all requests", summary, total=total))
+    if summary.tail_latency_ms is not None:
+        segments = _segments(summary.tail_stages)
+        total, tip = f"{units.number(summary.tail_latency_ms)} ms", words.tail_cause(summary)
+        bars.append(
+            Bar(label="slowest 1 %", total=total, tip=tip, segments=segments, valid=summary.valid)
+        )
+    return bars
+
+
+def stages_of(summaries: Sequence[Summary]) -> list[str]:
+    """The stages that took time in any run: inference, then the ledger's order, `other` last."""
+    present = {name for s in summaries for name in [*s.stages, *s.tail_stages]}
+    order = {name: i for i, name in enumerate(STAGES)} | {
+        "inference": -1,
+        OTHER: len(present) + len(STAGES),
+    }
+    return sorted(present, key=lambda name: (order.get(name, len(STAGES)), name))
+
+
+def css(stage: str) -> str:
+    """The class that colours a stage; a word that the ledger does not know gets one of its own."""
+    return f"s-{stage}" if stage in STAGES or stage == OTHER else "s-unknown"
+
+
+def scale(largest: float) -> tuple[float, float]:
+    """A round step, and its first multiple from `largest` on: at most five steps."""
+    if largest <= 0:
+        return 1.0, 1.0
+    unit = 10 ** math.floor(math.log10(largest / 5))
+    step = next(unit * factor for factor in _STEPS if unit * factor * 5 >= largest)
+    return step, step * math.ceil(largest / step)
+
+
+def _bar(label: str, summary: Summary, *, total: str, full_ms: float | None = None) -> Bar:
+    return Bar(
+        label=label,
+        total=total,
+        tip=words.breakdown(summary),
+        segments=_segments(summary.stages, full_ms),
+        valid=summary.valid,
+    )
+
+
+def _segments(stages: Mapping[str, StageTime], full_ms: float | None = None) -> list[Segment]:
+    """Segments by share, or with `full_ms` (what the chart's width stands for) by mean."""
+    segments, x = [], 0.0
+    for name, time in sorted(stages.items(), key=lambda item: item[0] != "inference"):
+        width = 100 * (time.share if full_ms is None else time.mean_ms / full_ms)
+        labelled = full_ms is None and width >= _LABEL_FROM
+        segments.append(
+            Segment(
+                stage=name,
+                css=css(name),
+                x=round(x, 4),
+                width=round(width, 4),
+                tip=f"{words.marked(name, time)}: {units.number(time.mean_ms)} ms, "
+                f"{units.percent(time.share)}",
+                label=f"{100 * time.share:.0f} %" if labelled else "",
+            )
+        )
+        x += width
+    return segments
+
+
+def _grouped(
+    summaries: Sequence[Summary], bars: Sequence[Bar]
+) -> list[tuple[str, list[tuple[int, Bar]]]]:
+    groups: dict[str, list[tuple[int, Bar]]] = {}
+    for i, (summary, bar) in enumerate(zip(summaries, bars, strict=True)):
+        groups.setdefault(summary.images, []).append((i, bar))
+    return list(groups.items())

@@ -1,0 +1,1 @@
+"""Makes runs: starts what they need, in which order, and keeps both away from their load."""

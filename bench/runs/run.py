@@ -1,0 +1,187 @@
+"""A run to be made, and the making of it: the load as a process, with the workers that it needs."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from bench.generator.session import COOLDOWN_NS
+from bench.ledger import units
+from bench.record import folders, records, scenario
+from bench.runs.equipment import crew
+from bench.runs.progress import Progress, say_where
+from pipelines import paths, processes
+from pipelines.errors import ServerError, VisiontaxError
+from pipelines.servers import control
+
+LOAD = paths.ROOT / "bench" / "load.py"
+OVERHEAD_S = 4.0
+"""About how long a run takes beyond its warm-up and duration."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run: its settings, how long it measures, and where its folder goes.
+
+    `repository` is the one that the server serves, where it is not this checkout's.
+    """
+
+    settings: scenario.Settings
+    duration_s: float
+    results: Path = folders.RESULTS
+    recorded: bool = True
+    repository: Path | None = None
+
+    @property
+    def title(self) -> str:
+        """What tells this run from the others."""
+        chosen = self.settings
+        users = "1 user" if chosen.users == 1 else f"{chosen.users} users"
+        images = Path(chosen.images).name
+        how = chosen.transport if chosen.topology is None else chosen.topology
+        return f"{chosen.pipeline} {images} {chosen.preprocess}@{chosen.place} {how} {users}"
+
+    def command(self, folder: Path) -> list[str]:
+        """Return the Locust command that makes this run in `folder`.
+
+        Locust counts whole seconds, so the warm-up takes what rounding adds.
+        """
+        chosen = self.settings
+        cooldown_s = COOLDOWN_NS / 1e9
+        total_s = math.ceil(chosen.warmup_s + self.duration_s + cooldown_s)
+        warmup_s = total_s - self.duration_s - cooldown_s
+        command = [
+            *("setpriv", "--pdeathsig", "TERM", "--"),
+            *(sys.executable, "-m", "locust", "-f", str(LOAD)),
+            *("--headless", "--only-summary", "--loglevel", "WARNING", "--stop-timeout", "30"),
+            *("--users", str(chosen.users), "--spawn-rate", str(chosen.users)),
+            *("--run-time", f"{total_s}s", "--warmup", f"{warmup_s}s"),
+            *("--pipeline", chosen.pipeline, "--images", chosen.images),
+            *("--preprocess", chosen.preprocess, "--place", chosen.place),
+            *("--transport", chosen.transport, "--seed", str(chosen.seed)),
+            *("--run-folder", str(folder)),
+        ]
+        if chosen.server is not None:
+            command += ["--host", chosen.server]
+        if self.repository is not None:
+            command += ["--repository", str(self.repository.resolve())]
+        if chosen.topology is not None:
+            command += ["--topology", chosen.topology]
+        if chosen.brokered:
+            command += ["--broker-url", str(chosen.broker), "--crops", chosen.crops]
+            command += ["--workers", "{},{}".format(*chosen.workers), "--batch", str(chosen.batch)]
+        if chosen.claims is not None:
+            command += ["--claims-url", chosen.claims]
+        return command if self.recorded else [*command, "--no-record"]
+
+
+def execute(plan: Plan, *, tick: Callable[[], None] = lambda: None) -> Path:
+    """Make one run, with the workers that it needs, and return its folder.
+
+    Raises ResultsError when it cannot be written, and VisiontaxError in the generator's own words
+    when that fails. A Ctrl-C leaves what was measured until then in the folder.
+    """
+    with crew(plan.settings) as workers:
+        folder = _load(plan, tick=tick)
+        gone = sum(worker.poll() is not None for worker in workers)
+    if gone:
+        click.echo(f"warning: {units.count(gone, 'worker')} ended in mid-run", err=True)
+    return folder
+
+
+def _load(plan: Plan, *, tick: Callable[[], None]) -> Path:
+    folder = folders.make_folder(plan.results, plan.settings)
+    log = folder / "locust.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            plan.command(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=Path.cwd(),
+        )
+        try:
+            while process.poll() is None:
+                time.sleep(0.2)
+                tick()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            if (folder / records.MANIFEST).exists():
+                say_where([folder])
+            raise
+    if process.returncode and not (folder / records.MANIFEST).exists():
+        raise _complaint(log)
+    if process.returncode == 0:
+        for line in log.read_text(errors="replace").splitlines():
+            if line.startswith("warning: "):
+                click.echo(line, err=True)
+        log.unlink()
+    return folder
+
+
+def _complaint(log: Path) -> VisiontaxError:
+    """The generator's own error, or the end of what it said."""
+    if said := processes.complaint(log):
+        return VisiontaxError(said[0], hint=said[1])
+    return VisiontaxError(
+        f"the load generator failed: {processes.last_line(log)}", hint=f"see {log}"
+    )
+
+
+class CutShortError(VisiontaxError):
+    """Not all runs could be made; `folders` are those that were."""
+
+    def __init__(self, message: str, *, hint: str, folders: list[Path]) -> None:
+        super().__init__(message, hint=hint)
+        self.folders = folders
+
+
+def each_run(plans: Sequence[Plan]) -> Iterator[Path]:
+    """Make the runs one after the other and yield their folders.
+
+    Shows progress and the time left on stderr. Raises VisiontaxError when one cannot be made, or
+    has left no server for the next one.
+    """
+    lengths = [plan.settings.warmup_s + plan.duration_s + OVERHEAD_S for plan in plans]
+    progress = Progress(sum(lengths))
+    try:
+        for number, (plan, length) in enumerate(zip(plans, lengths, strict=True), start=1):
+            progress.step(f"[{number}/{len(plans)}] {plan.title}", seconds=length)
+            yield execute(plan, tick=progress.tick)
+            _check_alive(plan.settings)
+            progress.done()
+    finally:
+        progress.clear()
+
+
+def execute_all(plans: Sequence[Plan]) -> list[Path]:
+    """Make the runs as `each_run` does and return their folders.
+
+    Raises CutShortError when one cannot be made, or has left no server for the next one.
+    """
+    folders: list[Path] = []
+    try:
+        for folder in each_run(plans):
+            folders.append(folder)  # one by one: what was made counts also when the next fails
+    except VisiontaxError as error:
+        raise CutShortError(str(error), hint=error.hint, folders=folders) from error
+    except KeyboardInterrupt:
+        say_where(folders)
+        raise
+    return folders
+
+
+def _check_alive(settings: scenario.Settings) -> None:
+    if settings.traced and settings.server and not control.is_ready(settings.server):
+        raise ServerError(
+            f"Triton at {settings.server} stopped answering while it was measured",
+            hint="its log says why; 'bench serve' and 'bench run' keep it in build/serve/",
+        )

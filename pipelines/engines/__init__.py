@@ -1,0 +1,1 @@
+"""One exchange with an inference server, by each transport; no images, no tasks."""

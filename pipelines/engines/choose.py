@@ -1,0 +1,58 @@
+"""Every transport, by name, and where it finds its server."""
+
+from __future__ import annotations
+
+import importlib
+
+from pipelines.engines.engine import Engine
+from pipelines.errors import VisiontaxError
+
+TRANSPORTS = {
+    "http": "pipelines.engines.triton_http:HttpEngine",
+    "grpc": "pipelines.engines.triton_grpc:GrpcEngine",
+    "shm": "pipelines.engines.system_shm:engine",
+    "cuda-shm": "pipelines.engines.cuda_shm:engine",
+    "fake": "pipelines.engines.fake:FakeEngine",
+    "plain": "pipelines.engines.plain_http:PlainEngine",
+}
+"""Where each transport's engine is; only the one that is used is imported."""
+
+
+def endpoint(transport: str, server: str, *, grpc_port: int = 0) -> str:
+    """Return the address that the transport talks to; `server` is host:port of Triton's HTTP.
+
+    gRPC listens on the next port unless `grpc_port` says another. Raises VisiontaxError when the
+    address has no port.
+    """
+    if transport != "grpc":
+        return server
+    host, _, port = server.rpartition(":")
+    if not port.isdigit():
+        raise VisiontaxError(
+            f"the server's address has no port: {server}", hint="write it as host:port"
+        )
+    return f"{host}:{grpc_port or int(port) + 1}"
+
+
+def check_gpu(transport: str) -> None:
+    """Raise EngineError when the transport needs a GPU that this process cannot use."""
+    if transport == "cuda-shm":
+        from pipelines.engines import cuda_shm
+
+        cuda_shm.check()
+
+
+def engine(transport: str, url: str) -> Engine:
+    """Return a new engine; `url` is host:port of the transport's own endpoint.
+
+    Raises VisiontaxError listing the known transports when it is none of them, and as `check_gpu`
+    does.
+    """
+    if transport not in TRANSPORTS:
+        raise VisiontaxError(
+            f"unknown transport: {transport}", hint=f"known transports: {', '.join(TRANSPORTS)}"
+        )
+    check_gpu(transport)
+    module, name = TRANSPORTS[transport].split(":")
+    made: Engine = getattr(importlib.import_module(module), name)(url)
+    return made

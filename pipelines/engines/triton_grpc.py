@@ -1,0 +1,85 @@
+"""Triton over gRPC; requests are serialised here, so that `encode` and `send` can be told apart."""
+
+from __future__ import annotations
+
+import time
+
+import grpc
+import numpy as np
+from tritonclient.grpc import service_pb2
+from tritonclient.utils import np_to_triton_dtype
+
+from pipelines.engines.connection import TIMEOUT_S
+from pipelines.engines.engine import Exchange
+from pipelines.errors import EngineError
+from pipelines.tasks.tensors import Tensors, TensorSpec
+
+_OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+
+
+class GrpcEngine:
+    """One user's channel to Triton's gRPC endpoint at `url` (host:port)."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        # Without a subchannel pool of its own, every user would share one TCP connection.
+        self._channel = grpc.insecure_channel(
+            url, options=[*_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+        )
+        self._infer = self._method("ModelInfer")
+        self._ready = self._method("ModelReady")
+
+    def _method(self, name: str) -> grpc.UnaryUnaryMultiCallable:
+        return self._channel.unary_unary(f"/inference.GRPCInferenceService/{name}")
+
+    def infer(
+        self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
+    ) -> Exchange:
+        """Run one request; tensors travel as raw contents."""
+        start = time.monotonic_ns()
+        request = service_pb2.ModelInferRequest(model_name=model, id=request_id)
+        for name, tensor in inputs.items():
+            request.inputs.add(
+                name=name, shape=tensor.shape, datatype=np_to_triton_dtype(tensor.dtype)
+            )
+            request.raw_input_contents.append(tensor.tobytes())
+        for spec in outputs:
+            request.outputs.add(name=spec.name)
+        body = request.SerializeToString()
+        sent = time.monotonic_ns()
+        try:
+            reply = self._infer(body, timeout=TIMEOUT_S)
+        except grpc.RpcError as error:
+            raise EngineError(self._words(error)) from error
+        received = time.monotonic_ns()
+        response = service_pb2.ModelInferResponse.FromString(reply)
+        raw = {
+            output.name: (content, tuple(output.shape))
+            for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
+        }
+        tensors = {
+            spec.name: np.frombuffer(content, spec.dtype).reshape(shape)
+            for spec in outputs
+            for content, shape in (raw[spec.name],)
+        }
+        end = time.monotonic_ns()
+        return Exchange(tensors, start, sent, received, end, len(body), len(reply))
+
+    def _words(self, error: grpc.RpcError) -> str:
+        code, details = error.code(), error.details() or "no reason given"
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            return f"no answer from Triton at {self._url}: {details}"
+        return str(details)
+
+    def ready(self, model: str) -> bool:
+        """Whether Triton answers and serves the model."""
+        request = service_pb2.ModelReadyRequest(name=model)
+        try:
+            reply = self._ready(request.SerializeToString(), timeout=5.0)
+        except grpc.RpcError:
+            return False
+        return bool(service_pb2.ModelReadyResponse.FromString(reply).ready)
+
+    def close(self) -> None:
+        """Close the channel; under gevent a process with an open one never exits."""
+        self._channel.close()

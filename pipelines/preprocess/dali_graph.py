@@ -1,0 +1,200 @@
+"""The DALI graph of `pipelines.preprocess.ways`: built for the client, serialized for the server.
+
+Whoever asks runs it on the CPU; the server also serves it with everything behind the JPEG on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from nvidia.dali import fn, math, pipeline_def, types
+from nvidia.dali.backend import TensorListCPU, TensorListGPU
+from nvidia.dali.pipeline import Pipeline
+
+from pipelines.errors import ImageError, ServerError
+from pipelines.tasks.inputs import ModelInput
+
+INPUT = "jpeg"
+STEPS = ("decode", "resize", "normalize")
+"""The outputs of the graph's steps."""
+
+SERVED = ("normalize", "size")
+ALL = ("normalize", "size", "decode")
+"""The DNN's tensor; the upright image's height and width, INT64, on the CPU; its pixels."""
+
+Kind = Literal["cpu", "gpu"]
+"""Where the graph decodes and what follows; all but the size is then there."""
+
+_Shape = Callable[..., Any]
+"""Returns the shape of the decoded image, of the `dtype` asked for."""
+
+
+@pipeline_def(exec_async=False, exec_pipelined=False, prefetch_queue_depth=1)
+def _graph(model_input: ModelInput, outputs: Sequence[str], kind: Kind) -> Any:
+    data = fn.external_source(name=INPUT, dtype=types.UINT8, ndim=1, device="cpu")
+    decoder = {"cpu": "cpu", "gpu": "mixed"}[kind]
+    image = fn.decoders.image(data, device=decoder, output_type=types.RGB)
+    # Not every executor hands what was made on the GPU back to the CPU; the JPEG's header is there.
+    shape: _Shape = image.shape if kind == "cpu" else partial(fn.peek_image_shape, data)
+    made = {"decode": image, "size": fn.slice(shape(dtype=types.INT64), 0, 2, axes=[0])}
+    if {"resize", "normalize"} & set(outputs):
+        made["resize"] = _resized(image, shape(dtype=types.INT32), model_input)
+        made["normalize"] = fn.crop_mirror_normalize(
+            made["resize"],
+            dtype=types.FLOAT,
+            output_layout="CHW",
+            mean=[255 * m for m in model_input.mean],
+            std=[255 * s for s in model_input.deviation],
+            crop=(model_input.height, model_input.width),
+            crop_pos_x=0.0,
+            crop_pos_y=0.0,
+            out_of_bounds_policy="pad",
+            fill_values=0.0,
+        )
+    return tuple(made[name] for name in outputs)
+
+
+def _resized(image: Any, shape: Any, model_input: ModelInput) -> Any:
+    """The same box and size as `ModelInput.place`."""
+    height, width = shape[0], shape[1]
+    to_height, to_width = model_input.height, model_input.width
+    if model_input.fit == "centre":
+        side = math.max(1, math.min(height, width) * 7 // 8)
+        top, left = (height - side) // 2, (width - side) // 2
+        start, end = (top, left), (top + side, left + side)
+        size = [to_height, to_width]
+    else:
+        start, end = (height * 0, width * 0), (height, width)
+        size = [to_height, to_width]
+        if model_input.fit == "letterbox":
+            fitted = (2 * height * to_width + width) // (2 * width)
+            fitted_width = (2 * width * to_height + height) // (2 * height)
+            size = fn.stack(math.clamp(fitted, 1, to_height), math.clamp(fitted_width, 1, to_width))
+            size = fn.cast(size, dtype=types.FLOAT)
+    return fn.resize(
+        image,
+        size=size,
+        roi_start=fn.cast(fn.stack(*start), dtype=types.FLOAT),
+        roi_end=fn.cast(fn.stack(*end), dtype=types.FLOAT),
+        interp_type=types.INTERP_LINEAR,
+        antialias=True,
+    )
+
+
+def _pipeline(
+    model_input: ModelInput,
+    *,
+    outputs: Sequence[str],
+    batch_size: int,
+    threads: int,
+    kind: Kind = "cpu",
+    gpu: int | None = None,
+) -> Pipeline:
+    graph: Pipeline = _graph(
+        model_input, outputs, kind, batch_size=batch_size, num_threads=threads, device_id=gpu
+    )
+    return graph
+
+
+class Graph:
+    """A built graph that outlives bad images.
+
+    DALI gives a pipeline up for good after its first error, so that each further image would fail
+    too: this one is then made anew, which takes some 10 ms.
+    """
+
+    def __init__(self, make: Callable[[], Pipeline]) -> None:
+        self._make = make
+        self._pipeline = make()
+
+    def execute(self, images: Sequence[bytes]) -> Sequence[TensorListCPU | TensorListGPU]:
+        """Run the graph and leave its outputs where DALI put them. Raises ImageError like `run`."""
+        try:
+            self._pipeline.feed_input(INPUT, [np.frombuffer(image, np.uint8) for image in images])
+            outputs: Sequence[TensorListCPU | TensorListGPU] = self._pipeline.run()
+        except RuntimeError as error:
+            self._pipeline = self._make()
+            raise ImageError(f"DALI cannot decode the JPEG: {_cause(str(error))}") from error
+        return outputs
+
+
+def build(
+    model_input: ModelInput, *, outputs: Sequence[str] = SERVED, batch_size: int, threads: int
+) -> Graph:
+    """Return a CPU graph with these outputs, in this order."""
+
+    def make() -> Pipeline:
+        pipeline = _pipeline(model_input, outputs=outputs, batch_size=batch_size, threads=threads)
+        pipeline.build()
+        return pipeline
+
+    return Graph(make)
+
+
+def serialize(path: Path, model_input: ModelInput, *, gpu: int | None = None) -> None:
+    """Write the graph with the outputs SERVED in the form that Triton's dali backend loads.
+
+    `gpu` asks for the graph of a GPU, and names the one to make it on: it then runs on any. Where
+    that is not there, or without CUDA, DALI refuses: ServerError.
+    """
+    kind: Kind = "cpu" if gpu is None else "gpu"
+    graph = _pipeline(model_input, outputs=SERVED, batch_size=8, threads=1, kind=kind, gpu=gpu)
+    try:
+        graph.serialize(filename=str(path))
+    except RuntimeError as error:
+        raise _not_there(f"DALI's graph {path} is not made", gpu, error) from error
+
+
+def load(path: Path, *, batch_size: int, threads: int, gpu: int | None = None) -> Graph:
+    """Return the graph that `serialize` wrote, on that GPU or on the CPU. The file is read now.
+
+    Raises ServerError when the graph does not run there.
+    """
+    serialized = Path(path).read_bytes()
+
+    def make() -> Pipeline:
+        return Pipeline.deserialize(
+            serialized,
+            batch_size=batch_size,
+            num_threads=threads,
+            device_id=gpu,
+            exec_async=False,
+            exec_pipelined=False,
+            prefetch_queue_depth=1,
+        )
+
+    try:
+        return Graph(make)
+    except RuntimeError as error:
+        raise _not_there(f"DALI's graph {path} does not run", gpu, error) from error
+
+
+def _not_there(what: str, gpu: int | None, error: RuntimeError) -> ServerError:
+    where = "the CPU" if gpu is None else f"GPU {gpu}"
+    return ServerError(
+        f"{what} on {where}: {_cause(str(error))}",
+        hint="'bench doctor' says whether DALI reaches a GPU; a graph of one needs it",
+    )
+
+
+def run(graph: Graph, images: Sequence[bytes]) -> list[list[npt.NDArray[Any]]]:
+    """Return the graph's outputs for each of at most `batch_size` JPEGs, copied to the host.
+
+    Raises ImageError when one of them cannot be decoded; the graph stays usable.
+    """
+    outputs = [output.as_cpu() for output in graph.execute(images)]
+    return [[np.array(output.at(i)) for output in outputs] for i in range(len(images))]
+
+
+def _cause(text: str) -> str:
+    """The telling line of DALI's many-line error."""
+    lines = [line.strip() for line in text.split("encountered:")[-1].splitlines()]
+    telling = next((line for line in lines if line), "unknown error")
+    if telling.startswith("Failed to decode"):
+        return "it is corrupt or of an unknown kind"
+    return telling[:200]

@@ -1,0 +1,1 @@
+"""The servers that we start or ask: Triton, Redis, Kafka, and what stands beside them."""

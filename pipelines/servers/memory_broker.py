@@ -1,0 +1,25 @@
+"""The memory broker as a child process."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+from pipelines.processes import Service, choose_port, start
+
+
+def start_memory(folder: Path, port: int | None = None) -> Service:
+    """Start the memory broker with its log in `folder`."""
+    chosen = choose_port(port)
+    command = [sys.executable, "-m", "pipelines.brokers.memory_server", "--port", str(chosen)]
+    return start("memory", command, port=chosen, folder=folder, is_ready=_is_ready)
+
+
+def _is_ready(url: str) -> bool:
+    host, _, port = url.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True

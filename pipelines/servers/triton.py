@@ -1,0 +1,252 @@
+"""The embedded Triton: NVIDIA's own server binary from a PyPI wheel, started as a child process.
+
+It serves the same `triton_repo/` as NVIDIA's container. The container's native onnxruntime and dali
+backends are replaced by the Python drop-ins in `triton_backends/`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines import processes
+from pipelines.errors import ServerError
+from pipelines.paths import BACKENDS, BUILD, REPOSITORY
+from pipelines.processes import HOST, free_port
+from pipelines.processes import is_free as _is_free
+from pipelines.servers import malloc
+from pipelines.servers.control import ON_GPU as _ON_GPU
+from pipelines.servers.control import START_TIMEOUT_S, is_ready
+from pipelines.servers.device import Device, require
+from pipelines.servers.sizing import SIZED, Sizes, default_sizes, size
+from pipelines.tasks.served import preprocesses_on_gpu
+
+STOP_TIMEOUT_S = 20.0
+_COMPOSED = "backends"
+"""The folder beside the log that a running server takes its backends from."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Where the parts of the server are."""
+
+    binary: Path
+    python_backend: Path
+    stub: Path
+    library_path: str
+
+
+def installation() -> Installation:
+    """Find the server. Raises ServerError saying what is missing and how to get it."""
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or not spec.submodule_search_locations:
+        raise ServerError("the Triton server is not installed", hint="run 'make setup'")
+    package = Path(spec.submodule_search_locations[0])
+    home = package / "tritonserver"
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = home / "python_backend_stubs" / python / "triton_python_backend_stub"
+    if not stub.exists():
+        raise ServerError(
+            f"the Triton server has no Python backend for Python {python}",
+            hint="make the virtual environment with Python 3.11, 3.12 or 3.13",
+        )
+    libraries = [
+        package.parent / "nvidia_pytriton.libs",
+        BUILD / "libpython",
+        Path(str(sysconfig.get_config_var("LIBDIR"))),
+    ]
+    return Installation(
+        binary=home / "bin" / "tritonserver",
+        python_backend=home / "backends" / "python",
+        stub=stub,
+        library_path=":".join(str(library) for library in libraries if library.exists()),
+    )
+
+
+def missing_models(repository: Path, models: Sequence[str] = ()) -> list[str]:
+    """Return the models of the repository, and of `models`, that are not built.
+
+    What preprocesses on a GPU is missed only where one of `models` does.
+    """
+    configs = {config.parent.name: config for config in repository.glob("*/config.pbtxt")}
+    on_gpu = any(map(preprocesses_on_gpu, models))
+    needed = {name for name in configs if on_gpu or not preprocesses_on_gpu(name)}
+    return sorted(
+        name
+        for name in needed | {*models} - {"*"}
+        if name not in configs or not _built(configs[name])
+    )
+
+
+def _built(config: Path) -> bool:
+    version = config.parent / "1"
+    backend = re.search(r'backend: "(\w+)"', config.read_text())
+    files = {"onnxruntime": "model.onnx", "dali": "model.dali", "python": "model.py"}
+    if backend is None:
+        return version.is_dir()
+    return (version / files.get(backend[1], "")).exists()
+
+
+class Server:
+    """A running embedded Triton. HTTP is on `port`, gRPC on the next, metrics on the one after."""
+
+    def __init__(self, process: subprocess.Popen[bytes], *, port: int, folder: Path) -> None:
+        self.process = process
+        self.port = port
+        self.folder = folder
+
+    @property
+    def url(self) -> str:
+        """The HTTP address, host:port."""
+        return f"{HOST}:{self.port}"
+
+    def wait_ready(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Return when every model is ready. Raises ServerError when the server dies or is late."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise ServerError(
+                    f"Triton stopped while starting: {self._complaint()}",
+                    hint=f"the whole story is in {self.folder / 'triton.log'}",
+                )
+            if is_ready(self.url):
+                return
+            time.sleep(0.05)
+        self.stop()
+        raise ServerError(
+            f"Triton was not ready after {timeout_s:.0f} s",
+            hint=f"the whole story is in {self.folder / 'triton.log'}",
+        )
+
+    def _complaint(self) -> str:
+        log = (self.folder / "triton.log").read_text(errors="replace").splitlines()
+        telling = [
+            line
+            for line in log
+            if re.search(r"^error:|\w*Error:|UNAVAILABLE|already in use", line)
+            and "NVML" not in line
+        ]
+        return (telling or log or ["it said nothing"])[0].strip("| ")[:300]
+
+    def stop(self) -> None:
+        """Let requests in flight finish, unload the models, and leave no process behind."""
+        try:
+            processes.end(self.process, ask=signal.SIGINT, patience_s=STOP_TIMEOUT_S)
+        finally:
+            shutil.rmtree(self.folder / _COMPOSED, ignore_errors=True)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def start(
+    folder: Path,
+    *,
+    repository: Path = REPOSITORY,
+    backends: Path = BACKENDS,
+    port: int | None = None,
+    sizes: Sizes | None = None,
+    models: Sequence[str] = (),
+) -> Server:
+    """Start the embedded Triton with these models ("*": all); its log and traces go into `folder`.
+
+    The server ends with this process, however that ends. Call `wait_ready` before use; `load` adds
+    models later.
+    Raises ServerError when something is missing or the port is taken.
+    """
+    parts = installation()
+    sizes = sizes or default_sizes()
+    require(sizes.device)
+    models = _wanted(repository, models, device=sizes.device)
+    chosen = free_port() if port is None else port
+    taken = [chosen + i for i in range(3) if not _is_free(chosen + i)]
+    if taken:
+        raise ServerError(
+            f"port {taken[0]} is in use", hint="stop what uses it, or choose another --port"
+        )
+    processes.sweep_shared_memory()
+    processes.sweep_folders(folder.parent, name=_COMPOSED)
+    folder.mkdir(parents=True, exist_ok=True)
+    size(repository, sizes, plans=False)  # it has no tensorrt backend
+    composed = backend_directory(parts, backends, into=folder / _COMPOSED)
+    command = [
+        str(parts.binary),
+        *options(repository, composed, port=chosen),
+        *(f"--load-model={model}" for model in models),
+        f"--trace-config=triton,file={folder / 'trace.json'}",
+        f"--backend-config=python,shm-region-prefix-name={processes.PREFIX}-{processes.owner()}-triton",
+    ]
+    with (folder / "triton.log").open("wb") as log:
+        process = processes.spawn(command, output=log, environment=environment(parts))
+    return Server(process, port=chosen, folder=folder)
+
+
+def _wanted(repository: Path, models: Sequence[str], *, device: Device) -> list[str]:
+    """Return the names of the models to serve. Raises ServerError when one cannot be."""
+    if list(models) == ["*"]:
+        names = sorted(config.parent.name for config in repository.glob("*/config.pbtxt"))
+        models = [n for n in names if device.kind == "gpu" or not preprocesses_on_gpu(n)]
+    on_gpu = any(map(preprocesses_on_gpu, models))
+    if on_gpu and device.kind == "cpu":
+        raise ServerError("the place server-gpu needs a server on a GPU", hint=_ON_GPU)
+    missing = missing_models(repository, models)
+    if missing:
+        cure = "run 'bench models --device gpu'" if on_gpu else "run 'bench models'"
+        raise ServerError(f"the model repository is not built: {', '.join(missing)}", hint=cure)
+    return list(models)
+
+
+def environment(parts: Installation) -> dict[str, str]:
+    """Return the environment in which the server finds its libraries and our Python."""
+    return os.environ | {
+        "LD_LIBRARY_PATH": parts.library_path,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+        **malloc.ENVIRONMENT,
+    }
+
+
+def options(repository: Path, backends: Path, *, port: int) -> list[str]:
+    """Return the server's options. Tracing is ready but off: a run turns it on over HTTP."""
+    return [
+        f"--model-repository={repository}",
+        f"--backend-directory={backends}",
+        f"--model-config-name={SIZED}",
+        "--model-control-mode=explicit",
+        "--disable-auto-complete-config",
+        "--exit-timeout-secs=10",
+        *(f"--{name}-address={HOST}" for name in ("http", "grpc", "metrics")),
+        *(f"--{name}-port={port + i}" for i, name in enumerate(("http", "grpc", "metrics"))),
+        "--trace-config=mode=triton",
+        "--trace-config=level=OFF",
+        "--trace-config=rate=1",
+        "--trace-config=count=-1",
+    ]
+
+
+def backend_directory(parts: Installation, backends: Path, *, into: Path) -> Path:
+    """Make the backend directory: the Python backend, its stub, and our drop-ins."""
+    python = into / "python"
+    python.mkdir(parents=True, exist_ok=True)
+    files = [file for file in parts.python_backend.iterdir() if file.is_file()]
+    for file in [*files, parts.stub]:
+        shutil.copy(file, python / file.name)  # Triton refuses a backend behind a link
+    for backend in backends.iterdir():
+        link = into / backend.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(backend)
+    for program in (parts.binary, python / parts.stub.name):
+        program.chmod(program.stat().st_mode | 0o111)
+    return into

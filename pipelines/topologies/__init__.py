@@ -1,0 +1,1 @@
+"""From image to answer: the steps of a pipeline, and where each of them runs."""

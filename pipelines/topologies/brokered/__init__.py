@@ -1,0 +1,1 @@
+"""A chain whose stages are processes, with a message broker before each."""

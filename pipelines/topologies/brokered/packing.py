@@ -1,0 +1,116 @@
+"""How crops travel between the stages: as raw pixels, as JPEG, or by reference (a claim check)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, cast
+
+import cv2
+import numpy as np
+
+from pipelines.brokers.claims import Claims
+from pipelines.errors import BrokerError, ImageError, VisiontaxError
+from pipelines.preprocess import jpeg
+from pipelines.tasks.inputs import ModelInput, Pixels
+from pipelines.topologies.brokered.messages import FORMS, Crop
+from pipelines.topologies.steps import Crops
+
+QUALITY = 95
+"""Of crops as JPEG."""
+
+
+class Packing:
+    """Packs crops into messages' contents and back; `claims_url` is the Redis of references."""
+
+    def __init__(self, form: str, *, claims_url: str | None) -> None:
+        if form not in FORMS:
+            raise VisiontaxError(
+                f"unknown form of crops: {form}", hint=f"known forms: {', '.join(FORMS)}"
+            )
+        self.form = form
+        self._claims = None if claims_url is None else Claims(claims_url)
+
+    def pack(self, crops: Crops) -> list[bytes]:
+        """Return what goes into the messages, a crop each."""
+        if self.form == "jpeg":
+            return [_to_jpeg(crop) for crop in crops]
+        raw = [crop.tobytes() for crop in crops]
+        if self.form == "raw" or not raw:
+            return raw
+        return [key.encode() for key in self._known().keep(raw)]
+
+    def unpack(
+        self, messages: Sequence[Crop], model_input: ModelInput
+    ) -> list[Pixels | VisiontaxError]:
+        """Return the pixels of each message, or why it has none."""
+        contents: list[bytes | VisiontaxError] = [message.content for message in messages]
+        claimed = [i for i, message in enumerate(messages) if message.form == "reference"]
+        fetched = self._fetch([messages[i].content for i in claimed])
+        for i, content in zip(claimed, fetched, strict=True):
+            contents[i] = content
+        return [
+            _opened(content, message.form, model_input)
+            for content, message in zip(contents, messages, strict=True)
+        ]
+
+    def drop(self, messages: Sequence[Crop]) -> None:
+        """Forget what answered messages refer to."""
+        keys = [_key(message.content) for message in messages if message.form == "reference"]
+        if keys and self._claims:
+            with contextlib.suppress(BrokerError):  # then they expire
+                self._claims.drop(keys)
+
+    def _fetch(self, keys: Sequence[bytes]) -> list[bytes | VisiontaxError]:
+        try:
+            kept = self._known().fetch([_key(key) for key in keys]) if keys else []
+        except VisiontaxError as error:
+            return [error] * len(keys)
+        gone = ImageError("the crop is gone: Redis does not keep it any more")
+        return [gone if content is None else content for content in kept]
+
+    def _known(self) -> Claims:
+        if self._claims is None:
+            raise VisiontaxError(
+                "crops by reference need a Redis", hint="say where it is with --claims-url"
+            )
+        return self._claims
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._claims:
+            self._claims.close()
+
+
+def _to_jpeg(crop: Pixels) -> bytes:
+    done, data = cv2.imencode(".jpg", crop[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, QUALITY))
+    assert done
+    return data.tobytes()
+
+
+def _key(content: bytes) -> str:
+    return content.decode(errors="replace")
+
+
+def _opened(
+    content: bytes | VisiontaxError, form: str, wanted: ModelInput
+) -> Pixels | VisiontaxError:
+    try:
+        return _pixels(content, form, wanted)
+    except VisiontaxError as error:
+        return error
+
+
+def _pixels(content: bytes | VisiontaxError, form: str, wanted: ModelInput) -> Pixels:
+    shape = (wanted.height, wanted.width, 3)
+    if isinstance(content, VisiontaxError):
+        raise content
+    if form == "jpeg":
+        jpeg.check(content)
+        pixels: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+        if pixels is None or pixels.shape != shape:
+            raise ImageError(f"the crop is no JPEG of {wanted.width}x{wanted.height} pixels")
+        return cast(Pixels, pixels)
+    if len(content) != wanted.height * wanted.width * 3:
+        raise ImageError(f"the crop has {len(content)} bytes, which is not {shape}")
+    return np.frombuffer(content, np.uint8).reshape(shape)

@@ -1,0 +1,67 @@
+"""The Python model behind every `triton_repo/preprocess_<task>_opencv` and `_pillow`.
+
+Input `jpeg` is UINT8 [-1]. Outputs are `tensor`, FP32 [3, height, width] of the task's DNN; `size`,
+INT64 [2], the upright image's height and width; and `trail`, UINT8 [-1]: a packed Trail.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb
+
+from pipelines import tasks
+from pipelines.errors import ImageError
+from pipelines.preprocess.ways import Preprocessed, preprocessor
+from pipelines.spans import Span, Trail
+from pipelines.topologies.outcome import pack
+from pipelines.triton_models.dlpack import from_triton, to_triton
+
+
+class TritonPythonModel:
+    """One instance: a process of its own, preprocessing one image after the other."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the task and the way from the model's parameters of these names."""
+        config = json.loads(args["model_config"])
+        task, way = (config["parameters"][name]["string_value"] for name in ("task", "way"))
+        self._name = args["model_name"]
+        self._preprocess = preprocessor(way, tasks.task(task).dnn.input)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Return a response per request; a bad image is an error of its own request."""
+        called_ns = time.monotonic_ns()
+        results = [self._one(request, called_ns=called_ns) for request in requests]
+        done_ns = time.monotonic_ns()
+        return [self._respond(result, done_ns=done_ns) for result in results]
+
+    def _one(self, request: Any, *, called_ns: int) -> Preprocessed | ImageError:
+        turned_ns = time.monotonic_ns()
+        data = from_triton(pb.get_input_tensor_by_name(request, "jpeg")).tobytes()
+        try:
+            made = self._preprocess(data)
+        except ImageError as error:
+            return error
+        except Exception as error:  # anything raised here would fail the rest of the batch too
+            return ImageError(f"preprocessing failed: {type(error).__name__}: {error}")
+        made.spans[:0] = [
+            Span("queue", called_ns, turned_ns, self._name),  # until the batch came to this image
+            Span("input", turned_ns, made.spans[0].start_ns, self._name),
+        ]
+        return made
+
+    def _respond(self, result: Preprocessed | ImageError, *, done_ns: int) -> Any:
+        if isinstance(result, ImageError):
+            return pb.InferenceResponse(error=pb.TritonError(str(result)))
+        waited = Span("queue", result.spans[-1].end_ns, done_ns, self._name)  # for the others
+        trail = pack(Trail([*result.spans, waited]))
+        return pb.InferenceResponse(
+            [
+                to_triton(pb, "tensor", result.tensor[None]),
+                to_triton(pb, "size", np.array([result.size[::-1]], np.int64)),
+                to_triton(pb, "trail", trail[None]),
+            ]
+        )

@@ -1,0 +1,443 @@
+"""`bench gate`: what it decides, what it prints, and what it refuses before it measures."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+from experiments import STAGES, Stages, manifest, request, write_experiment, write_run
+from experiments import write_steady_run as steady
+from processes import BENCH, ROOT, run
+
+from bench.commands.cli import bench, main
+from bench.commands.options import Limit
+from bench.compare.gate import Decision, Gate
+from bench.record.records import SCHEMA
+from bench.runs.experiments.paused_load import DiedError
+from pipelines.errors import VisiontaxError
+
+SLOWER = STAGES | {"decode": 60.0}
+"""130 ms in the place of 100: decode takes twice as long."""
+
+
+def invoke(*arguments: object) -> Result:
+    words = ["gate", *map(str, arguments)]
+    return CliRunner().invoke(bench, words, standalone_mode=False, catch_exceptions=False)
+
+
+def gate(folder: Path, *limits: str, code: int) -> dict[str, Any]:
+    """What the command decides of a stored folder, as JSON; `code` is what it exits with."""
+    required = [word for limit in limits for word in ("--require", limit)]
+    done = invoke(folder, *required, "--format", "json")
+    assert done.return_value == code, done.stdout
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["exit_code"] == code
+    return found
+
+
+def error(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """The exit code and stderr of the command line."""
+    with pytest.raises(SystemExit) as caught:
+        main(["gate", *map(str, arguments)])
+    assert isinstance(caught.value.code, int)
+    return caught.value.code, capsys.readouterr().err
+
+
+def noisy(*, of: float, slower: float = 1.0, seed: int = 1) -> Any:
+    """Stages of both sides that change from block to block by so much, B `slower` than A."""
+    tossed = random.Random(seed)
+
+    def took(side: str, block: int) -> Stages:
+        del block
+        factor = tossed.uniform(1 - of, 1 + of) * (slower if side == "b" else 1)
+        return {stage: ms * factor for stage, ms in STAGES.items()}
+
+    return took
+
+
+def planted(side: str, block: int) -> Stages:
+    del block
+    return STAGES if side == "a" else SLOWER
+
+
+@pytest.fixture
+def same(tmp_path: Path) -> Path:
+    return write_experiment(tmp_path / "same", noisy(of=0.01), looks_at_most=1)
+
+
+@pytest.fixture
+def worse(tmp_path: Path) -> Path:
+    return write_experiment(tmp_path / "worse", planted, looks_at_most=1)
+
+
+# Decisions
+
+
+def test_an_unchanged_candidate_passes(same: Path) -> None:
+    found = gate(same, "throughput > -5%", "p99 < +10%", "stage.decode < +10%", code=0)
+    assert found["sentence"] == "pass: all 3 limits are kept"
+    assert [one["outcome"] for one in found["decisions"]] == ["pass"] * 3
+    assert found["blamed"] is None
+
+
+def test_a_planted_slowdown_is_a_regression_and_its_stage_is_named(worse: Path) -> None:
+    limits = ("throughput > -5%", "mean < +10%", "stage.decode < +10%", "stage.inference < +10%")
+    found = gate(worse, *limits, code=3)
+    outcomes = [one["outcome"] for one in found["decisions"]]
+    assert outcomes == ["regression", "regression", "regression", "pass"]
+    assert found["blamed"] == "decode"
+    assert found["moved_ms"]["decode"] == pytest.approx(30, rel=0.01)
+    assert found["explained"]["decode"] == pytest.approx(1, rel=0.01)
+    assert found["sentence"].startswith("regression: throughput > -5%: B/A is 0.7")
+
+
+def test_the_stage_blamed_is_not_one_that_the_machine_made_longer(tmp_path: Path) -> None:
+    """Inference moves more, by chance: only decode's move is sure."""
+    tossed = random.Random(3)
+
+    def took(side: str, block: int) -> Stages:
+        del block
+        wild = tossed.uniform(0.8, 1.2) + (0.05 if side == "b" else 0)
+        decode = 33.0 if side == "b" else 30.0
+        return {"decode": decode * tossed.uniform(0.99, 1.01), "inference": 300.0 * wild}
+
+    folder = write_experiment(tmp_path, took, looks_at_most=1)
+    found = gate(folder, "stage.decode < +5%", code=3)
+    assert next(iter(found["moved_ms"])) == "inference"
+    assert found["blamed"] == "decode"
+
+
+def test_a_small_slowdown_within_the_limit_passes(tmp_path: Path) -> None:
+    folder = write_experiment(tmp_path, noisy(of=0.002, slower=1.03))
+    found = gate(folder, "mean < +5%", code=0)
+    assert found["decisions"][0]["ratio"] == pytest.approx(1.03, abs=0.005)
+
+
+def test_a_slowdown_that_is_sure_but_within_the_limit_is_no_regression(tmp_path: Path) -> None:
+    folder = write_experiment(tmp_path, noisy(of=0.002, slower=1.03))
+    assert gate(folder, "mean < +2%", code=3)["decisions"][0]["chance"] < 1e-3
+
+
+def test_a_demanded_improvement_that_is_missing_is_a_regression(same: Path) -> None:
+    found = gate(same, "mean < -10%", code=3)
+    assert found["decisions"][0]["chance"] < 1e-3
+
+
+@pytest.mark.parametrize("slower", [1.0, 1.1])
+def test_a_noisy_machine_is_no_regression_and_no_pass(tmp_path: Path, slower: float) -> None:
+    folder = write_experiment(tmp_path, noisy(of=0.6, slower=slower), blocks=8)
+    found = gate(folder, "mean < +3%", code=4)
+    assert found["outcome"] == "too noisy"
+    assert found["sentence"].startswith("too noisy to tell: mean < +3%: B/A is ")
+
+
+def test_a_regression_outweighs_what_is_too_noisy(tmp_path: Path) -> None:
+    take = noisy(of=0.6)
+
+    def took(side: str, block: int) -> Stages:
+        tossed = take("a", block)
+        return {"decode": 30.0 if side == "a" else 60.0, "inference": tossed["inference"]}
+
+    folder = write_experiment(tmp_path, took, looks_at_most=1)
+    found = gate(folder, "stage.decode < +10%", "stage.inference < +1%", code=3)
+    assert [one["outcome"] for one in found["decisions"]] == ["regression", "too noisy"]
+    assert found["sentence"].startswith("regression: stage.decode < +10%")
+
+
+def test_looks_and_limits_share_the_rate(tmp_path: Path) -> None:
+    """Eight blocks can show what one look asks, and not what six do."""
+    once = write_experiment(tmp_path / "once", planted, blocks=8, looks_at_most=1)
+    assert gate(once, "mean < +10%", code=3)["rate"] == 0.005
+    gate(once, "mean < +10%", "p50 < +10%", code=4)
+    often = write_experiment(tmp_path / "often", planted, blocks=8, looks_at_most=6)
+    gate(often, "mean < +10%", code=4)
+
+
+def test_noise_is_how_far_a_is_from_itself(same: Path, worse: Path) -> None:
+    assert gate(same, "mean < +10%", code=0)["noise"] < 0.05
+    assert gate(worse, "mean < +50%", code=0)["noise"] == pytest.approx(0, abs=1e-9)
+
+
+def test_shares_can_change_too(worse: Path) -> None:
+    (one,) = gate(worse, "non_inference_share < +10%", code=3)["decisions"]
+    assert (one["a"], one["b"]) == (pytest.approx(0.4), pytest.approx(70 / 130))
+
+
+def test_absolute_limits_of_an_experiment_are_of_its_candidate(worse: Path) -> None:
+    found = gate(worse, "p99 < 120ms", "throughput > 5", "mean < +50%", code=3)
+    assert [one["outcome"] for one in found["decisions"]] == ["regression", "pass", "pass"]
+    assert found["decisions"][0]["b"] == pytest.approx(130, rel=0.01)
+    assert found["decisions"][1]["b"] == pytest.approx(1 / 0.13, rel=0.2)
+
+
+def test_a_stored_run_is_judged_by_absolute_limits(tmp_path: Path) -> None:
+    folder = steady(tmp_path / "run", STAGES)
+    found = gate(folder, "p99 < 120ms", "stage.decode < 31ms", "error_share < 1%", code=0)
+    assert found["run"]["run"] == "run"
+    (one,) = gate(folder, "non_inference_share < 30%", code=3)["decisions"]
+    assert (one["b"], one["why"]) == (pytest.approx(0.4), "it is 40.0 %")
+
+
+# What cannot be trusted, and what is an error, never passes
+
+
+def test_an_invalid_side_is_neither_pass_nor_regression(tmp_path: Path) -> None:
+    folder = write_experiment(
+        tmp_path, lambda side, block: None if (side, block) == ("b", 3) else SLOWER
+    )
+    found = gate(folder, "mean < +10%", code=4)
+    assert found["outcome"] == found["decisions"][0]["outcome"] == "invalid"
+    assert found["doubts"][0] == "B is INVALID (ERRORS)"
+    assert "a side finished no request in 1 of 20 blocks" in found["doubts"]
+
+
+def test_an_invalid_run_is_neither_pass_nor_regression(tmp_path: Path) -> None:
+    failing = [request(n, n * 10**8, STAGES, error="no" if n < 9 else None) for n in range(200)]
+    folder = write_run(tmp_path / "bad", manifest("bad"), failing)
+    assert gate(folder, "mean < 1s", code=4)["doubts"] == ["the run is INVALID (ERRORS)"]
+
+
+@pytest.mark.parametrize("stopped", ["interrupted", None])
+def test_an_experiment_without_its_end_does_not_pass(tmp_path: Path, stopped: str | None) -> None:
+    folder = write_experiment(tmp_path, noisy(of=0.01), stopped=stopped)
+    assert "did not come to its end" in gate(folder, "mean < +10%", code=4)["sentence"]
+
+
+@pytest.mark.parametrize("silent", ["a", "b"])
+def test_a_side_that_finished_nothing_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], silent: str
+) -> None:
+    folder = write_experiment(tmp_path, lambda side, _: None if side == silent else STAGES)
+    code, told = error(capsys, folder, "--require", "mean < +10%")
+    assert (code, f"error: {silent.upper()} finished no request" in told) == (1, True)
+
+
+def test_a_run_that_finished_nothing_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing = [request(n, n * 10**8, STAGES, error="no") for n in range(9)]
+    folder = write_run(tmp_path / "silent", manifest("silent"), failing)
+    code, told = error(capsys, folder, "--require", "error_share < 100%")
+    assert (code, "error: no request of silent succeeded" in told) == (1, True)
+
+
+@pytest.mark.parametrize("limit", ["stage.publish < +10%", "broker_share < 5%"])
+def test_what_was_not_measured_is_an_error(
+    same: Path, capsys: pytest.CaptureFixture[str], limit: str
+) -> None:
+    code, told = error(capsys, same, "--require", limit)
+    assert (code, f"error: there is no {limit.split()[0]} " in told) == (1, True)
+
+
+# Usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("classification",), "Missing option '--require'"),
+        (("classification", "--require", "p98 < 1ms"), "column 1: unknown metric 'p98'"),
+        (("classification", "--require", "p98 < 1ms"), "known metrics: throughput, mean"),
+        (("classification", "--require", "p99 < +5%"), "'p99 < +5%' is a change"),
+        (("nothing", "--require", "p99 < 5ms"), "neither a folder nor a pipeline; known: class"),
+        (
+            ("classification", "--require", "p99 < 5ms", "--against", "rev=HEAD"),
+            "--against: no --require is a change",
+        ),
+        (
+            ("classification", "--require", "p99 < +5%", "--against", "HEAD"),
+            "--against: 'HEAD' is neither rev=REV, repo=PATH",
+        ),
+        (
+            ("classification", "--require", "p99 < +5%", "--against", "colour=red"),
+            "--a: unknown key 'colour'",
+        ),
+        (
+            ("classification", "--require", "p99 < 5ms", "--candidate", "rev=HEAD"),
+            "--candidate: a revision is measured against another",
+        ),
+        (
+            ("classification", "--require", "p99 < +5%", "--against", "users=1", "--budget", "20s"),
+            "--budget: fewer than 8 blocks of four slices cannot show a regression",
+        ),
+        (
+            ("classification", "--require", "p99 < 5ms", "--junit", "nowhere/at/all.xml"),
+            "--junit: there is no folder",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], told: str
+) -> None:
+    code, said = error(capsys, *arguments, "--results", tmp_path / "results")
+    assert (code, told in said) == (2, True), said
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_stored_run_has_no_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = steady(tmp_path / "run", STAGES)
+    code, told = error(capsys, folder, "--require", "mean < +5%")
+    assert (code, "has no baseline" in told) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"schema": SCHEMA + 1}, "has results schema"),
+        ({"revision": "1234567+"}, "was made with changes that no revision has"),
+        ({"revision": None}, "was made outside a git checkout"),
+        ({"revision": "0" * 40}, "there is no git revision '0000000"),
+        ({"pipeline": "detection"}, "is a run of detection, not of classification"),
+    ],
+)
+def test_a_baseline_that_cannot_be_measured_again_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], told: str
+) -> None:
+    folder = steady(tmp_path / "run", STAGES, **{"images": "small", "server": "5"} | changes)
+    code, said = error(
+        *(capsys, "classification", "--require", "mean < +5%", "--against", folder),
+        *("--results", tmp_path / "results"),
+    )
+    assert (code, told in said) == (1, True), said
+
+
+def test_a_stored_run_is_measured_again_with_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = steady(tmp_path / "run", STAGES, images="small", server="7ms", users=3, seed=5)
+    asked: dict[str, Any] = {}
+
+    def experiment(sides: Any, **others: Any) -> Path:
+        asked.update(others, sides=sides)
+        return write_experiment(tmp_path / "made", planted, looks_at_most=1)
+
+    monkeypatch.setattr("bench.runs.experiments.experiment.experiment", experiment)
+    given = ("--against", folder, "--require", "mean < +10%", "--seed", 8, "--budget", "60s")
+    assert invoke("classification", *given).return_value == 3
+    a, b = asked["sides"]
+    assert (a.revision, b.revision) == ("1234567", None)
+    assert (a.text, b.text) == ("rev=1234567", "this checkout")
+    assert a.settings == b.settings
+    assert (a.settings.users, a.settings.server, a.settings.seed) == (3, "7ms", 8)
+    assert (asked["seed"], asked["timing"].looks) == (8, [13])
+
+
+def test_a_server_that_crashes_is_no_verdict_the_first_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashes: list[int] = []
+
+    def experiment(sides: Any, **others: Any) -> Path:
+        del sides, others
+        if crashes.pop():
+            raise DiedError("the server of B has ended in mid-experiment")
+        return write_experiment(tmp_path / "made", planted, looks_at_most=1)
+
+    monkeypatch.setattr("bench.runs.experiments.experiment.experiment", experiment)
+    given = (
+        "classification",
+        "--images",
+        "small",
+        "--against",
+        "users=1",
+        "--require",
+        "p99 < +9%",
+    )
+    crashes[:] = [0, 1]
+    done = invoke(*given, "--results", tmp_path)
+    assert done.return_value == 3
+    assert (
+        "warning: the server of B has ended in mid-experiment; measuring once more" in done.stderr
+    )
+    crashes[:] = [1, 1]
+    with pytest.raises(DiedError):
+        invoke(*given, "--results", tmp_path)
+
+
+# What is printed
+
+
+@pytest.mark.parametrize("struct", [Gate, Decision])
+def test_every_field_of_the_json_is_documented(struct: type[msgspec.Struct]) -> None:
+    text = (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8")
+    told = text.partition("## JSON of a gate")[2].partition("\n## ")[0]
+    assert set(struct.__struct_fields__) <= set(re.findall(r"`(\w+)`", told))
+
+
+def test_the_text_says_what_moved_and_the_noise(worse: Path) -> None:
+    done = invoke(worse, "--require", "throughput > -5%", "--require", "stage.decode < +10%")
+    assert done.return_value == 3
+    assert "decode is to blame: +30.0 ms a request, 100 % of the difference" in done.stdout
+    assert "noise: 0.0 % from slice to slice" in done.stdout
+    assert "B is 1.30 ± 0.00 times slower; decode explains all of it" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert f"results: {worse}" in done.stderr
+
+
+def test_the_markdown_is_a_summary_with_the_rest_folded_away(worse: Path) -> None:
+    done = invoke(worse, "--require", "mean < +10%", "--require", "p50 < +50%", "--format", "md")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("### regression: mean &lt; +10%: B/A is 1.30")
+    assert lines[2] == "| limit | outcome | A | B | B/A | 95 % interval |"
+    assert lines[4].startswith("| mean &lt; +10% | **regression** | 100 ms | 130 ms | 1.30 |")
+    assert lines[5].startswith("| p50 &lt; +50% | pass |")
+    assert "<details><summary>All that was measured</summary>" in lines
+
+
+def test_junit_has_a_case_of_each_limit(worse: Path, tmp_path: Path) -> None:
+    file = tmp_path / "gate.xml"
+    limits = ("--require", "mean < +10%", "--require", "stage.inference < +10%")
+    assert invoke(worse, *limits, "--junit", file).return_value == 3
+    suite = ElementTree.parse(file).getroot()
+    assert (suite.tag, suite.attrib["tests"], suite.attrib["failures"]) == ("testsuite", "2", "1")
+    failing, passing = suite.findall("testcase")
+    assert (failing.attrib["name"], passing.attrib["name"]) == limits[1::2]
+    (found,) = failing
+    assert (found.tag, found.attrib["type"]) == ("failure", "regression")
+    assert "B/A is 1.30" in found.attrib["message"]
+    assert list(passing) == []
+
+
+def test_junit_calls_what_cannot_be_told_an_error(tmp_path: Path) -> None:
+    folder = write_experiment(tmp_path / "noisy", noisy(of=0.6), blocks=8)
+    file = tmp_path / "gate.xml"
+    assert invoke(folder, "--require", "mean < +3%", "--junit", file).return_value == 4
+    suite = ElementTree.parse(file).getroot()
+    assert (suite.attrib["errors"], suite.attrib["failures"]) == ("1", "0")
+    assert suite[0][0].attrib["type"] == "too noisy"
+
+
+def test_an_old_junit_file_does_not_outlive_an_error(tmp_path: Path) -> None:
+    folder = write_experiment(tmp_path / "silent", lambda side, _: None if side == "b" else STAGES)
+    file = tmp_path / "gate.xml"
+    file.write_text("<testsuite/>")
+    with pytest.raises(VisiontaxError):
+        invoke(folder, "--require", "mean < +10%", "--junit", file)
+    assert not file.exists()
+
+
+def test_a_threshold_is_a_type_of_option() -> None:
+    assert Limit().convert("p99 < 5ms", None, None).limit == 5
+
+
+# Real loads
+
+
+def test_two_fake_engines_stand_in_turns_and_are_judged(tmp_path: Path) -> None:
+    done = run(
+        *(BENCH, "gate", "classification", "--transport", "fake", "--images", "small"),
+        *("--against", "server=20ms", "--candidate", "server=30ms", "--warmup", "0.3s"),
+        *("--require", "mean < +10%", "--slice", "300ms", "--budget", "14s"),
+        *("--results", tmp_path, "--format", "json"),
+    )
+    assert done.returncode == 3, done.stderr
+    found = json.loads(done.stdout)
+    assert found["blamed"] == "inference"
+    assert found["noise"] < 0.5

@@ -1,0 +1,536 @@
+"""The load against the real server: what a run leaves, in each way to start one and to lose one."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import time
+import urllib.parse
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import BENCH, LOCUST, ROOT, alive, family, run, started, until, wait_gone
+
+from bench.prepare.pins import DOWNLOADS, read_members
+from bench.record import folders, records, scenario, trace
+from pipelines import processes
+from pipelines.engines.choose import endpoint
+from pipelines.preprocess.ways import WAYS
+from pipelines.servers import triton
+from pipelines.topologies.choose import Setup, pipeline
+
+KEYS = {
+    *("run", "valid", "issues", "requests", "errors", "throughput_per_s", "latency_ms", "stages"),
+    *("tail_stages", "other_share", "non_inference_share"),
+}
+COLD = ("--warmup", "0s")
+SMALL = ("--images", "small", "--warmup", "0.5s")
+ESPRESSO = 967
+
+
+def report(folder: Path, *arguments: object) -> tuple[int, dict[str, Any]]:
+    """Return the exit code and the JSON of `bench report`."""
+    done = run(BENCH, "report", folder, "--format", "json", *arguments)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def codes(summary: dict[str, Any]) -> set[str]:
+    return {issue["code"] for issue in summary["issues"]}
+
+
+def only_run(folder: Path) -> Path:
+    (found,) = folder.iterdir()
+    return found
+
+
+def lines(folder: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in folder.glob("*/requests-*.jsonl"))
+
+
+def locust(url: str, folder: Path, *more: object) -> tuple[object, ...]:
+    return ("--host", url, "--results", folder, *SMALL, *more)
+
+
+def assert_whole(folder: Path, *, processes: int) -> None:
+    """The run's files are all there, every request is joined, and its report is valid."""
+    names = {path.name for path in folder.iterdir()}
+    assert {"manifest.json", "trace.csv", "samples.jsonl"} <= names
+    assert len(list(folder.glob("requests-*.jsonl"))) == processes
+    assert not list(folder.glob("trace.json*"))
+    assert {sample.role for sample in records.read_samples(folder)} == {"generator", "server"}
+    requests = list(records.read_requests(folder))
+    assert len({request.id for request in requests}) == len(requests)
+    traced = trace.read(folder)
+    ensembles = Counter(traced[traced["parent"] == 0]["request"])
+    manifest = records.read_manifest(folder)
+    assert manifest.window_end_ns
+    measured = [
+        request
+        for request in requests
+        if manifest.window_start_ns <= request.due_ns < manifest.window_end_ns
+    ]
+    assert [request.id for request in measured if ensembles[request.id] != 1] == []
+    code, summary = report(folder)
+    assert summary["issues"] == [] or codes(summary) <= {"FEW"}, summary["issues"]
+    assert (code, summary["valid"], summary["schema"]) == (0, True, 2)
+    assert set(summary) >= KEYS
+    assert set(summary["latency_ms"]) == {"mean", "p50", "p90", "p95", "p99", "max"}
+    for stage in summary["stages"].values():
+        assert {"mean_ms", "p50_ms", "p99_ms", "share", "work_ms"} <= set(stage)
+    assert sum(stage["share"] for stage in summary["stages"].values()) == pytest.approx(1)
+    assert summary["requests"] > 20
+    assert summary["errors"] == 0
+
+
+@pytest.mark.parametrize("more", [(), ("--processes", 2)], ids=["one process", "two processes"])
+def test_locust_leaves_a_whole_run(triton: triton.Server, tmp_path: Path, more: Any) -> None:
+    done = run(
+        LOCUST, "--headless", "-u", 2, "-r", 2, "-t", "3s", *locust(triton.url, tmp_path, *more)
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"results: {only_run(tmp_path)}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert_whole(only_run(tmp_path), processes=len(more) or 1)
+
+
+def test_a_master_and_its_workers_leave_one_whole_run(
+    triton: triton.Server, tmp_path: Path
+) -> None:
+    port = processes.free_port()
+    found = ("--master-host", "127.0.0.1", "--master-port", port)
+    bound = ("--master-bind-host", "127.0.0.1", "--master-bind-port", port)
+    folder = tmp_path / "results"
+    load = ("--headless", "-u", 2, "-r", 2, "-t", "3s", *locust(triton.url, folder))
+    log = tmp_path / "master.log"
+    with (
+        started(LOCUST, "--worker", *found, log=tmp_path / "one.log") as one,
+        started(LOCUST, "--worker", *found, log=tmp_path / "two.log") as two,
+        started(LOCUST, "--master", "--expect-workers", 2, *bound, *load, log=log) as master,
+    ):
+        assert master.wait(60) == 0, log.read_text()
+        assert (one.wait(30), two.wait(30)) == (0, 0)
+    assert_whole(only_run(folder), processes=2)
+
+
+def test_locusts_own_page_starts_and_stops_runs(triton: triton.Server, tmp_path: Path) -> None:
+    port = processes.free_port()
+    folder = tmp_path / "results"
+    page = f"http://127.0.0.1:{port}"
+    log = tmp_path / "log"
+
+    def get(path: str, **form: object) -> bytes | None:
+        data = urllib.parse.urlencode(form).encode() if form else None
+        try:
+            with urllib.request.urlopen(page + path, data, timeout=10) as reply:
+                return bytes(reply.read())
+        except OSError:
+            return None
+
+    web = ("--web-host", "127.0.0.1", "--web-port", port)
+    with started(LOCUST, *web, *locust(triton.url, folder, *COLD), log=tmp_path / "log") as process:
+        assert until(lambda: get("/"), "the page")
+        for number in (1, 2):
+            form = {"user_count": 2, "spawn_rate": 2, "host": triton.url}
+            assert b'"success":true' in (get("/swarm", **form) or b"").replace(b" ", b"")
+            until(lambda n=number: len(list(folder.glob("*"))) == n, "a folder")
+            before = lines(folder)
+            until(lambda n=before: lines(folder) > n + 400, "requests")
+            get("/stop", now="yes")
+            until(lambda n=number: log.read_text().count("results: ") == n, "the end of the run")
+        members = family(process)
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        wait_gone(members)
+    for path in folder.iterdir():
+        assert_whole(path, processes=1)
+
+
+@pytest.fixture(scope="module")
+def coffee() -> bytes:
+    return read_members(["coffee"], downloads=ROOT / DOWNLOADS)["coffee"]
+
+
+@pytest.fixture(scope="module")
+def coffee_jpeg(coffee: bytes) -> bytes:
+    import io
+
+    from jpegs import encode
+    from PIL import Image
+
+    return encode(Image.open(io.BytesIO(coffee)).convert("RGB"), quality=90)
+
+
+@pytest.mark.parametrize("place", ["server", "client"])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("transport", ["http", "grpc", "shm"])
+def test_every_path_to_the_network_sees_the_same(
+    triton: triton.Server, coffee_jpeg: bytes, transport: str, way: str, place: str
+) -> None:
+    setup = Setup(
+        pipeline="classification",
+        way=way,
+        place=place,
+        transport=transport,
+        url=endpoint(transport, triton.url),
+    )
+    ask = pipeline(setup)
+    try:
+        for number in range(2):
+            outcome = ask(coffee_jpeg, request_id=f"t{number}")
+            best, odds = outcome.answer[0]
+            assert best == ESPRESSO
+            assert odds > 0.5
+            (call,) = outcome.calls
+            assert call.sent_ns < call.received_ns
+    finally:
+        ask.close()
+    assert not list(Path("/dev/shm").glob(f"visiontax-{processes.owner()}-*put"))
+
+
+@pytest.fixture
+def own_server(triton_parts: None, tmp_path: Path) -> Iterator[triton.Server]:  # noqa: ARG001
+    """A server that a test may kill."""
+    sizes = triton.Sizes(preprocess=1, inference=1)
+    with triton.start(tmp_path / "server", sizes=sizes) as running:
+        running.wait_ready()
+        yield running
+
+
+def test_killing_the_generator_loses_a_second_at_most(
+    triton: triton.Server, tmp_path: Path
+) -> None:
+    folder = tmp_path / "results"
+    load = ("--headless", "-u", 2, "-r", 2, "-t", "60s", *locust(triton.url, folder))
+    with started(LOCUST, *load, log=tmp_path / "log") as process:
+        until(lambda: lines(folder) > 200, "requests")
+        time.sleep(1.5)  # so that the trace, fetched once a second, has some of the window
+        members = family(process)
+        process.kill()
+        killed_ns = time.monotonic_ns()
+        process.wait()
+        wait_gone(members)
+    (requests,) = only_run(folder).glob("requests-*.jsonl")
+    last = max(request.end_ns for request in records.read_requests(only_run(folder)))
+    assert killed_ns - last < 1.5e9
+    with requests.open("ab") as file:
+        file.write(b'["cut-off","classif')  # as a disk may keep it
+    code, summary = report(only_run(folder))
+    assert "UNFINISHED" in codes(summary)
+    assert summary["requests"] > 20
+    assert code == 0, summary["issues"]
+    text = run(BENCH, "report", only_run(folder))
+    assert "the run was cut off" in text.stdout
+
+
+def test_killing_generator_and_monitor_leaves_a_run_that_can_be_read(
+    triton: triton.Server, tmp_path: Path
+) -> None:
+    folder = tmp_path / "results"
+    load = ("--headless", "-u", 2, "-r", 2, "-t", "60s", *locust(triton.url, folder))
+    with started(LOCUST, *load, log=tmp_path / "log") as process:
+        until(lambda: len(list(folder.glob("*/trace.json.*"))) >= 3, "trace")
+        for member in family(process):
+            member.kill()
+    (part, *_) = only_run(folder).glob("trace.json.*")
+    part.write_bytes(part.read_bytes()[:-500])
+    _, summary = report(only_run(folder))
+    assert "UNFINISHED" in codes(summary)
+    assert summary["stages"]["inference"]["share"] > 0
+
+
+def test_a_server_that_dies_is_on_the_record(own_server: triton.Server, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    load = ("--headless", "-u", 2, "-r", 2, "-t", "5s", *locust(own_server.url, folder))
+    with started(LOCUST, *load, log=tmp_path / "log") as process:
+        until(lambda: lines(folder) > 200, "requests")
+        own_server.process.kill()
+        assert process.wait(60) == 1
+    numbers: dict[str, list[int]] = {}
+    for request in records.read_requests(only_run(folder)):
+        user, _, number = request.id.rpartition("-")
+        numbers.setdefault(user, []).append(int(number))
+    assert len(numbers) == 2
+    assert all(sorted(sent) == list(range(len(sent))) for sent in numbers.values())
+    code, summary = report(only_run(folder))
+    assert code == 4
+    assert summary["valid"] is False
+    assert summary["errors"] > 0
+    (errors,) = (issue for issue in summary["issues"] if issue["code"] == "ERRORS")
+    assert f"no answer from Triton at {own_server.url}" in errors["message"]
+    assert "INVALID" in run(BENCH, "report", only_run(folder)).stdout
+
+
+def test_no_further_run_is_made_when_the_server_has_died(
+    own_server: triton.Server, tmp_path: Path
+) -> None:
+    folder, log = tmp_path / "results", tmp_path / "log"
+    options = ("--server", own_server.url, "--results", folder, "--images", "small")
+    load = (*options, "--preprocess", "opencv,pillow", "--warmup", "0.5s", "--duration", "3s")
+    with started(BENCH, "run", "classification", *load, log=log) as process:
+        until(lambda: lines(folder) > 20, "requests")
+        own_server.process.kill()
+        assert process.wait(60) == 1
+    said = log.read_text()
+    assert "INVALID" in said  # what was measured is reported all the same
+    assert f"results: {only_run(folder)}" in said
+    assert f"error: Triton at {own_server.url} " in said
+    assert "\nhint: " in said
+
+
+@pytest.mark.parametrize("program", ["locust", "bench run"])
+def test_no_triton_at_the_address(tmp_path: Path, program: str) -> None:
+    address = f"127.0.0.1:{processes.free_port()}"
+    started_s = time.monotonic()
+    if program == "locust":
+        done = run(LOCUST, "--headless", "-t", "5s", *locust(address, tmp_path))
+    else:
+        options = ("--server", address, "--results", tmp_path)
+        done = run(BENCH, "run", "classification", "--images", "small", *options)
+    assert time.monotonic() - started_s < 30
+    assert done.returncode == 1
+    assert f"error: Triton is not ready at {address}\nhint: is 'bench serve'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_option_or_value_lists_the_known_ones() -> None:
+    option = run(BENCH, "run", "classification", "--user", 2)
+    assert option.returncode == 2
+    assert "--users" in option.stderr
+    value = run(BENCH, "run", "classification", "--preprocess", "opencv,photoshop")
+    assert value.returncode == 2
+    assert all(way in value.stderr for way in WAYS)
+    command = run(BENCH, "ran")
+    assert command.returncode == 2
+    assert "run" in command.stderr
+    with_locust = run(LOCUST, "--preprocess", "photoshop")
+    assert with_locust.returncode == 2
+    assert all(way in with_locust.stderr for way in WAYS)
+
+
+@pytest.mark.parametrize("program", ["locust", "bench run"])
+def test_a_results_folder_that_is_none_is_said_at_once(tmp_path: Path, program: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    where = ("--results", tmp_path / "file", *SMALL, "--transport", "fake")
+    if program == "locust":
+        done = run(LOCUST, "--headless", "-t", "30s", *where)
+    else:
+        done = run(BENCH, "run", "classification", *where)
+    assert done.returncode == 1
+    assert f"error: cannot make {tmp_path / 'file'}/" in done.stderr
+    assert "hint: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "requests" not in done.stdout
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB, where we may mount one."""
+    import os
+    import subprocess
+
+    mount = tmp_path / "tiny"
+    mount.mkdir()
+    command = ("mount", "-t", "tmpfs", "-o", "size=1m", "visiontax", str(mount))
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("only root may mount a tiny disk")
+    yield mount
+    subprocess.run(("umount", str(mount)), check=True)
+
+
+def test_a_full_disk_is_said_at_once(tiny_disk: Path) -> None:
+    done = run(
+        BENCH, "run", "classification", *SMALL, "--transport", "fake", "--results", tiny_disk
+    )
+    assert done.returncode == 1
+    assert f"MB are free for results in {tiny_disk}" in done.stderr
+    assert "hint: free some space" in done.stderr
+    assert list(tiny_disk.iterdir()) == []
+
+
+def test_a_disk_that_seems_full_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    real = os.statvfs(tmp_path)
+    full = os.statvfs_result((real.f_bsize, real.f_frsize, *real[2:4], 10, *real[5:]))
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    with pytest.raises(records.ResultsError, match="MB are free") as raised:
+        folders.make_folder(tmp_path, scenario.Settings())
+    assert raised.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def fake_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real run against the fake engine."""
+    folder = tmp_path_factory.mktemp("fake")
+    load = (*SMALL, "--transport", "fake", "--results", folder, "--duration", "1s")
+    done = run(BENCH, "run", "classification", *load, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == f"results: {only_run(folder)}"
+    assert set(json.loads(done.stdout)) >= KEYS
+    return only_run(folder)
+
+
+NESTED = b'{"schema":1,"machine":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        (b"", "cannot read"),
+        (b"\xff\xfe\x00", "cannot read"),
+        (b"[1, 2]", "cannot read"),
+        (b'{"schema": 1', "cannot read"),
+        (b'{"schema": 99}', "has results schema 99; this version reads up to 2"),
+        (b'{"schema": "1"}', "has results schema '1'"),
+        (b'{"schema": true}', "has results schema True"),
+        (b'{"schema": 0}', "has results schema 0"),
+        (b'{"run": "x"}', "has results schema None"),
+        (b'{"schema": 1}', "is damaged"),
+        (NESTED, "cannot read|is damaged"),
+    ],
+    ids=lambda value: str(value[:16]),
+)
+def test_a_damaged_or_newer_manifest_is_refused(
+    tmp_path: Path, manifest: bytes, words: str
+) -> None:
+    (tmp_path / "manifest.json").write_bytes(manifest)
+    with pytest.raises(records.ResultsError, match=words) as raised:
+        records.read_manifest(tmp_path)
+    assert str(tmp_path) in str(raised.value)
+
+
+def copy_of(folder: Path, to: Path) -> Path:
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    return to
+
+
+def changed(folder: Path, **changes: object) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"window_start_ns": 10**30},
+        {"window_start_ns": -1},
+        {"window_end_ns": -(10**30)},
+        {"run": 5},
+        {"stages": {"a": "no such stage"}},
+        {"settings": {"users": "many"}},
+        {"machine": {"cpu": ["a list"]}},
+        {"machine": {}},
+        {"image_sizes": {}},
+        {"run": "../../etc/passwd\u0000\u001b[31m"},
+    ],
+    ids=str,
+)
+def test_a_hostile_manifest_is_an_error_or_a_report(
+    fake_run: Path, tmp_path: Path, changes: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bench.commands.cli import main
+
+    changed(copy_of(fake_run, tmp_path), **changes)
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(tmp_path)])
+    shown = capsys.readouterr()
+    assert ended.value.code in (0, 1, 4)
+    if ended.value.code == 1:
+        assert shown.err.startswith("error: ")
+        assert str(tmp_path) in shown.err
+    assert "\x1b" not in shown.out
+
+
+def test_reports_that_cannot_be_made_are_one_line(fake_run: Path, tmp_path: Path) -> None:
+    nowhere = run(BENCH, "report", tmp_path)
+    assert nowhere.returncode == 1
+    assert nowhere.stderr.startswith(f"error: {tmp_path} is not a run")
+    broken = copy_of(fake_run, tmp_path)
+    (requests,) = broken.glob("requests-*.jsonl")
+    requests.write_bytes(b'{"no": "request"}\n' + requests.read_bytes())
+    damaged = run(BENCH, "report", broken)
+    assert damaged.returncode == 1
+    assert damaged.stderr.startswith(f"error: {requests}, line 1 is damaged")
+    assert "Traceback" not in nowhere.stderr + damaged.stderr
+
+
+@pytest.mark.usefixtures("triton_parts")
+@pytest.mark.parametrize("group", ["only bench", "as a terminal does"])
+def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, group: str) -> None:
+    """A terminal sends the signal to the generator too."""
+    folder, log = tmp_path / "results", tmp_path / "log"
+    load = (
+        *SMALL,
+        *COLD,
+        "--results",
+        folder,
+        "--duration",
+        "60s",
+        "--preprocess",
+        "opencv,pillow",
+    )
+    with started(BENCH, "run", "classification", *load, log=log) as process:
+        until(lambda: lines(folder) > 200, "requests")
+        members = family(process)
+        names = {Path(member.exe()).name for member in members}
+        assert "tritonserver" in names
+        for member in members:
+            if member.pid == process.pid or (
+                group != "only bench" and "locust" in member.cmdline()
+            ):
+                member.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert alive(members) == []
+    said = log.read_text()
+    assert "error: interrupted" in said
+    assert f"results: {only_run(folder)}" in said
+    assert "Traceback" not in said
+    code, summary = report(only_run(folder))
+    assert code == 0, summary["issues"]
+    assert summary["requests"] > 20
+
+
+@pytest.mark.usefixtures("triton_parts")
+def test_bench_run_killed_leaves_no_process(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    load = (*SMALL, *COLD, "--results", folder, "--duration", "60s")
+    with started(BENCH, "run", "classification", *load, log=tmp_path / "log") as process:
+        until(lambda: lines(folder) > 200, "requests")
+        members = family(process)
+        process.kill()
+        process.wait()
+        wait_gone(members)
+    _, summary = report(only_run(folder))
+    assert summary["requests"] > 0
+
+
+@pytest.mark.usefixtures("triton_parts")
+def test_a_server_of_its_own_ends_with_the_run(tmp_path: Path) -> None:
+    load = ("--headless", "-u", 1, "-t", "2s", "--results", tmp_path, *SMALL, "--start-server")
+    with started(LOCUST, *load, log=tmp_path.with_suffix(".log")) as process:
+        until(lambda: lines(tmp_path) > 5, "requests")
+        members = family(process)
+        assert "tritonserver" in {Path(member.exe()).name for member in members}
+        assert process.wait(60) == 0
+        wait_gone(members)
+    assert re.search(r"^results: ", tmp_path.with_suffix(".log").read_text(), re.MULTILINE)
+
+
+def test_something_else_at_the_address_is_not_triton() -> None:
+    with socket.socket() as mute:  # accepts, and never answers
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        done = run(BENCH, "run", "classification", *SMALL, "--server", address)
+    assert done.returncode == 1
+    assert f"error: Triton is not ready at {address}" in done.stderr

@@ -1,0 +1,89 @@
+"""Accuracy of a chain's ledger: a crop that comes late from the broker is found in `broker`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chains import changed, says, worker
+from injection import DELAY_NS, LateProxy
+from test_injection import turns_and_ledger
+
+from bench.generator.setup import setup_of
+from bench.ledger.attribution import COLUMNS, Ledger
+from bench.prepare.images.sets import build_images
+from bench.record import folders, scenario
+from bench.runs.run import Plan
+from pipelines.servers import control, triton
+from pipelines.servers.redis import start_redis
+from pipelines.topologies import choose
+from pipelines.topologies.brokered.messages import STAGES
+
+pytestmark = pytest.mark.alone
+
+_CROP = re.compile(rb"\x96[\xa0-\xbf][0-9a-f]{12}-(\d+)")
+"""How the message about a crop begins: an array of six, and first the request it is of."""
+
+
+class LateForOdd(LateProxy):
+    """Is late with the one crop of each second request, by the request's number."""
+
+    def hold(self, data: bytes) -> None:
+        """As LateProxy."""
+        if about := _CROP.search(data):
+            self.turn = int(about[1])
+            super().hold(data)
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[str]:
+    """A Redis in which nothing is left of other tests."""
+    with start_redis(tmp_path / "redis") as started:
+        started.wait_ready()
+        yield started.url
+
+
+def test_a_late_broker_is_found_in_broker(
+    triton: triton.Server, redis: str, tmp_path: Path
+) -> None:
+    (images,) = build_images(tmp_path, count=1, sets=["faces-1"])  # whose decoding takes the same
+    settings = scenario.Settings(
+        pipeline="faces",
+        images=str(images),
+        topology="redis-streams",
+        server=triton.url,
+        broker=redis,
+        warmup_s=1.0,
+    )
+    control.load(triton.url, choose.models(setup_of(settings)))
+    planned = Plan(settings, duration_s=4.0, results=tmp_path / "results")
+    folder = folders.make_folder(planned.results, settings)
+    first, second = logs = [tmp_path / stage for stage in STAGES]
+    port = int(str(settings.broker).rpartition(":")[2])
+    with (
+        LateForOdd(port, mark=b"", back=True) as late,
+        worker(settings, "first", log=first),
+        worker(changed(settings, broker=late.url), "second", log=second),
+    ):
+        for log in logs:
+            says(log, "ready")
+        subprocess.run(planned.command(folder), check=True, capture_output=True, timeout=120)
+        late.shutdown()
+    turns, counted = turns_and_ledger(folder)
+    moved = moved_by_lateness(counted, turns % 2 == 1, turns % 2 == 0)
+    assert moved.pop("broker") == pytest.approx(1, abs=0.05), moved
+    assert max(map(abs, moved.values())) < 0.2, moved  # as inference varies on a busy machine
+
+
+def moved_by_lateness(counted: Ledger, late: np.ndarray, others: np.ndarray) -> dict[str, float]:
+    """By how many DELAY_NS each stage is longer where the broker was late.
+
+    Lower quartiles are compared: what else the machine does moves them less than medians.
+    """
+    assert min(late.sum(), others.sum()) > 20
+    quartiles = (np.quantile(counted.time_ns[chosen], 0.25, axis=0) for chosen in (late, others))
+    return dict(zip(COLUMNS, np.subtract(*quartiles) / DELAY_NS, strict=True))

@@ -1,0 +1,137 @@
+"""The summary: shares, percentiles, tail, throughput and CPU, from a ledger made by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.ledger.attribution import COLUMNS, Ledger
+from bench.ledger.summary import Issue, Summary, summarise
+from bench.record.records import Manifest, Sample
+from bench.record.scenario import Settings
+from pipelines.spans import OTHER
+
+MS = 1_000_000
+
+
+def ledger(rows: list[dict[str, float]], *, joined: list[bool] | None = None) -> Ledger:
+    """Requests due every 10 ms whose stages take these milliseconds."""
+    times = np.zeros((len(rows), len(COLUMNS)), np.int64)
+    for number, row in enumerate(rows):
+        for stage, took_ms in row.items():
+            times[number, COLUMNS.index(stage)] = round(took_ms * MS)
+    due = np.arange(len(rows)) * 10 * MS
+    known = np.ones(len(rows), bool) if joined is None else np.array(joined)
+    return Ledger(due, due + times.sum(axis=1), times, times, known)
+
+
+def manifest() -> Manifest:
+    """A run whose every other field is beside the point."""
+    return Manifest(
+        schema=1,
+        run="made-up",
+        settings=Settings(),
+        image_sizes={},
+        stages={},
+        machine={"cpu_model": "abacus", "cores": 2, "memory_bytes": 24 << 30},
+        versions={},
+        sha256={},
+        revision=None,
+        clock={},
+        window_start_ns=0,
+    )
+
+
+def summary(
+    counted: Ledger,
+    *,
+    errors: int = 0,
+    samples: tuple[Sample, ...] = (),
+    issues: tuple[Issue, ...] = (),
+) -> Summary:
+    """The summary over a window of one second."""
+    return summarise(
+        manifest(),
+        counted,
+        errors=errors,
+        window_ns=(0, 1000 * MS),
+        samples=samples,
+        issues=list(issues),
+    )
+
+
+def test_shares_are_of_the_summed_latency_and_sum_to_one() -> None:
+    found = summary(ledger([{"decode": 1, "inference": 8, OTHER: 1}, {"inference": 10}]))
+    shares = {name: stage.share for name, stage in found.stages.items()}
+    assert shares == {"decode": 0.05, "inference": 0.9, OTHER: 0.05}
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-12)
+    assert found.other_share == 0.05
+    assert found.non_inference_share == pytest.approx(0.1)
+
+
+def test_means_of_the_stages_sum_to_the_mean_latency() -> None:
+    found = summary(ledger([{"decode": 1.5, "queue": 3}, {"inference": 10, "queue": 1}]))
+    means = [stage.mean_ms for stage in found.stages.values()]
+    assert found.latency_ms is not None
+    assert sum(means) == pytest.approx(found.latency_ms.mean)
+
+
+def test_the_tail_is_the_slowest_hundredth() -> None:
+    rows = [{"inference": 5.0}] * 198 + [{"inference": 5.0, "queue": 95.0}] * 2
+    found = summary(ledger(rows))
+    assert found.tail_requests == 2
+    assert found.tail_latency_ms == 100
+    assert found.tail_stages["queue"].share == 0.95
+    assert found.stages["queue"].share < 0.2
+
+
+def test_throughput_counts_what_ended_inside_the_window() -> None:
+    rows = [{"inference": 5.0}] * 100
+    assert summary(ledger(rows)).throughput_per_s == 100
+    rows[-1] = {"inference": 500.0}
+    assert summary(ledger(rows)).throughput_per_s == 99
+
+
+def test_requests_without_a_trace_count_in_the_latency_but_not_in_the_stages() -> None:
+    found = summary(ledger([{"inference": 10}, {OTHER: 30}], joined=[True, False]))
+    assert found.latency_ms is not None
+    assert found.latency_ms.mean == 20
+    assert found.stages["inference"].share == 1
+
+
+def test_no_success_gives_no_numbers_rather_than_zeros() -> None:
+    found = summary(ledger([]), errors=3)
+    assert found.requests == found.errors == 3
+    assert found.latency_ms is None
+    assert found.stages == found.tail_stages == {}
+    assert found.other_share is None
+    assert found.non_inference_share is None
+
+
+def test_one_invalidating_issue_makes_a_run_invalid() -> None:
+    warning = Issue("FEW", "few", "more", invalid=False)
+    assert summary(ledger([{"inference": 1}]), issues=(warning,)).valid
+    fatal = Issue("ERRORS", "errors", "fewer", invalid=True)
+    assert not summary(ledger([{"inference": 1}]), issues=(warning, fatal)).valid
+
+
+def test_cpu_is_the_busiest_generator_and_the_whole_server_inside_the_window() -> None:
+    def at(ms: int, role: str, pid: int, cpu_s: float) -> Sample:
+        return Sample(ms * MS, role, pid, cpu_s, 0)
+
+    samples = (
+        at(-500, "generator", 1, 0.0),
+        at(0, "generator", 1, 5.0),
+        at(1000, "generator", 1, 5.2),
+        at(0, "generator", 2, 0.0),
+        at(1000, "generator", 2, 0.4),
+        at(0, "server", 3, 1.0),
+        at(1000, "server", 3, 1.9),
+        at(0, "server", 4, 1.0),
+        at(1000, "server", 4, 1.7),
+        at(500, "server", 5, 9.0),
+    )
+    found = summary(ledger([{"inference": 1}]), samples=samples)
+    assert found.generator_cpu_share == pytest.approx(0.4)
+    assert found.server_cpu_share == pytest.approx(1.6)
+    assert summary(ledger([{"inference": 1}])).server_cpu_share is None

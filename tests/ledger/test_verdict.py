@@ -1,0 +1,82 @@
+"""A run that cannot be trusted says so, with the reason and the cure."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+import pytest
+from test_stats import ledger, manifest
+
+from bench.ledger.verdict import CODES, judge
+from bench.record.scenario import Settings
+from pipelines.spans import OTHER
+
+GOOD = {"send": 1.0, "inference": 9.0}
+
+
+def finished(**settings: object):
+    """The manifest of a run that came to its end."""
+    made = manifest()
+    made.settings = msgspec.structs.replace(Settings(), **settings)
+    made.window_end_ns = 1_000_000_000
+    return made
+
+
+def codes(rows, *, failed=None, joined=None, made=None) -> dict[str, bool]:
+    """The issues' codes, and whether each invalidates."""
+    issues = judge(made or finished(), ledger(rows, joined=joined), failed=Counter(failed or {}))
+    assert all(issue.message and issue.hint and issue.code in CODES for issue in issues)
+    return {issue.code: issue.invalid for issue in issues}
+
+
+def test_a_good_run_has_no_issue() -> None:
+    assert codes([GOOD] * 200) == {}
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([], {"NO_REQUESTS": True}),
+        ([GOOD] * 99, {"FEW": False}),
+        ([GOOD | {OTHER: 1.0}] * 200, {"OTHER": True}),
+        ([GOOD | {"schedule": 2.0}] * 200, {"GENERATOR_LATE": True}),
+        ([{"inference": 9.0}] * 200, {"CLOCK": True}),
+    ],
+)
+def test_what_the_ledger_shows(rows, expected) -> None:
+    assert codes(rows) == expected
+
+
+def test_errors_warn_and_many_invalidate() -> None:
+    assert codes([GOOD] * 200, failed={"bad": 1}) == {"ERRORS": False}
+    assert codes([GOOD] * 200, failed={"bad": 20}) == {"ERRORS": True}
+
+
+def test_the_commonest_error_is_named() -> None:
+    (issue,) = judge(
+        finished(), ledger([GOOD] * 200), failed=Counter({"the image is empty": 2, "rare": 1})
+    )
+    assert "3 of 203 requests failed, 2 with: the image is empty" in issue.message
+
+
+def test_missing_traces() -> None:
+    rows = [GOOD] * 200
+    assert codes(rows, joined=[False] + [True] * 199) == {"UNJOINED": False}
+    assert codes(rows, joined=[False] * 20 + [True] * 180) == {"UNJOINED": True}
+    assert codes(rows, joined=[False] * 200) == {"NO_TRACE": True}
+
+
+def test_the_fake_engine_needs_no_trace() -> None:
+    rows = [{"inference": 9.0}] * 200
+    assert codes(rows, joined=[False] * 200, made=finished(transport="fake")) == {}
+
+
+def test_a_run_that_was_cut_off_says_so() -> None:
+    assert codes([GOOD] * 200, made=manifest()) == {"UNFINISHED": False}
+
+
+def test_what_invalidates_comes_first() -> None:
+    made = manifest()
+    issues = judge(made, ledger([]), failed=Counter({"bad": 5}))
+    assert [issue.invalid for issue in issues] == [True, True, False]

@@ -1,0 +1,189 @@
+"""The image sets as a user finds them: sizes, bytes, repeatability; and folders of the user's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from bench.commands.preparing import images
+from bench.prepare import pins
+from bench.prepare.images import sets
+from bench.prepare.images.sets import build_images, ensure_images, images_of
+from pipelines.errors import SourceError
+
+DOWNLOADS = Path(__file__).parents[2] / pins.DOWNLOADS
+
+BOUNDS = {
+    "small": (60, 70, 3_500, 4_500),
+    "medium": (500, 375, 100_000, 120_000),
+    "large": (3564, 2880, 9_000_000, 10_000_000),
+}
+
+
+def digests(folder: Path) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.jpg"))]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    build_images(folder, sets=["small", "medium"], downloads=DOWNLOADS)
+    build_images(folder, sets=["large"], count=3, downloads=DOWNLOADS)
+    return folder
+
+
+@pytest.mark.parametrize(("name", "count"), [("small", 32), ("medium", 32), ("large", 3)])
+def test_a_set_is_what_it_promises(built: Path, name: str, count: int) -> None:
+    width, height, low, high = BOUNDS[name]
+    found = images_of(name, folder=built)
+    assert (found.name, len(found.paths)) == (name, count)
+    assert (found.median_width, found.median_height) == (width, height)
+    assert low <= found.median_bytes <= high
+    assert len(set(digests(built / name))) == count, "the images are not distinct"
+    for path in found.paths:
+        assert low <= path.stat().st_size <= high
+        with Image.open(path) as image:
+            assert (image.format, image.size, image.mode) == ("JPEG", (width, height), "RGB")
+            assert max(deviation(image)) > 10, "not a photograph"
+
+
+def deviation(image: Image.Image) -> list[float]:
+    """Of each colour, over a tenth of the pixels at most."""
+    from PIL import ImageStat
+
+    image.draft("RGB", (500, 400))
+    return ImageStat.Stat(image).stddev
+
+
+def test_the_index_says_what_was_made(built: Path) -> None:
+    index = json.loads((built / "medium" / "index.json").read_bytes())
+    assert (index["seed"], index["count"]) == (sets.SEED, 32)
+    assert set(index["photographs"]) >= {"china", "flower", "astronaut", "coffee"}
+    assert [file["sha256"] for file in index["files"]] == digests(built / "medium")
+    first = index["files"][0]
+    assert (first["name"], first["width"], first["height"]) == ("000.jpg", 500, 375)
+    assert first["bytes"] == (built / "medium" / "000.jpg").stat().st_size
+
+
+def test_a_seed_gives_the_same_images_whatever_the_count(built: Path, tmp_path: Path) -> None:
+    build_images(tmp_path, sets=["small", "medium"], count=4, downloads=DOWNLOADS)
+    build_images(tmp_path, sets=["large"], count=1, downloads=DOWNLOADS)
+    for name, count in (("small", 4), ("medium", 4), ("large", 1)):
+        assert digests(tmp_path / name) == digests(built / name)[:count]
+
+
+def test_another_seed_gives_other_images(built: Path, tmp_path: Path) -> None:
+    build_images(tmp_path, sets=["small"], seed=1, downloads=DOWNLOADS)
+    assert not set(digests(tmp_path / "small")) & set(digests(built / "small"))
+
+
+def test_a_whole_set_is_kept_and_any_other_made_anew(tmp_path: Path) -> None:
+    def build(count: int) -> int:
+        (folder,) = build_images(tmp_path, sets=["small"], count=count, downloads=DOWNLOADS)
+        assert [path.name for path in tmp_path.iterdir()] == ["small"]
+        assert len(digests(folder)) == count
+        return (folder / "000.jpg").stat().st_mtime_ns
+
+    first = build(3)
+    assert build(3) == first
+    assert build(2) != first
+    (tmp_path / "small" / "001.jpg").write_bytes(b"damaged")
+    build(2)
+    assert images_of("small", folder=tmp_path).median_width == 60
+    assert b"damaged" not in [path.read_bytes() for path in (tmp_path / "small").iterdir()]
+    (tmp_path / "small" / "index.json").write_text("{")
+    build(2)
+
+
+def test_a_user_brings_a_folder_of_images(built: Path, tmp_path: Path) -> None:
+    shutil.copy(built / "medium" / "000.jpg", tmp_path / "b.JPG")
+    shutil.copy(built / "medium" / "001.jpg", tmp_path / "a.jpeg")
+    (tmp_path / "c.jpg").write_bytes(b"not an image")
+    (tmp_path / "d.jpg").write_bytes((built / "medium" / "002.jpg").read_bytes()[:20])
+    (tmp_path / "e.jpg").mkdir()
+    (tmp_path / "notes.txt").write_text("no image")
+    found = images_of(str(tmp_path))
+    assert [path.name for path in found.paths] == ["a.jpeg", "b.JPG", "c.jpg", "d.jpg"]
+    assert found.name == str(tmp_path)
+    assert (found.median_width, found.median_height) == (500, 375)
+    assert found.median_bytes > 100_000
+
+
+def test_a_folder_of_unreadable_images_is_still_a_set(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    found = images_of(str(tmp_path))
+    assert len(found.paths) == 1
+    assert (found.median_width, found.median_height, found.median_bytes) == (0, 0, 0)
+
+
+def test_a_huge_header_does_not_stop_us(tmp_path: Path) -> None:
+    Image.new("L", (64_000, 4)).save(tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    for name, height in (("a.jpg", 1_500), ("b.jpg", 60_000)):
+        old = (4).to_bytes(2) + (64_000).to_bytes(2)
+        new = height.to_bytes(2) + (64_000).to_bytes(2)
+        (tmp_path / name).write_bytes(data.replace(old, new))
+    found = images_of(str(tmp_path))
+    assert len(found.paths) == 2
+    assert found.median_height == 1_500
+
+
+def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no \*\.jpg or \*\.jpeg file in") as raised:
+        images_of(str(tmp_path))
+    assert "small, medium, large" in raised.value.hint
+
+
+def test_an_unknown_name_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="'huge' is neither") as raised:
+        images_of("huge")
+    assert "small, medium, large" in raised.value.hint
+    with pytest.raises(SourceError, match="no image set is called 'faces-13'") as raised:
+        build_images(tmp_path, sets=["faces-13"])
+    assert raised.value.hint == "the sets are: small, medium, large, faces-0..12, text-0..12"
+
+
+def test_a_set_that_is_not_built_says_how_to_build_it(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="'large' is not built") as raised:
+        images_of("large", folder=tmp_path)
+    assert raised.value.hint == "run 'bench images --sets large'"
+
+
+def test_sets_that_are_not_there_are_built_and_nothing_else(tmp_path: Path) -> None:
+    build_images(tmp_path, sets=["small"], count=2, downloads=DOWNLOADS)
+    mine = tmp_path / "mine"
+    ensure_images(["small", "text-1", str(mine), "text-1"], folder=tmp_path, downloads=DOWNLOADS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small", "text-1"]
+    assert len(images_of("small", folder=tmp_path).paths) == 2, "a set that was there is another"
+    found = images_of("text-1", folder=tmp_path)
+    assert (found.name, len(found.paths)) == ("text-1", 32)
+    assert (found.median_width, found.median_height) == (960, 960)
+
+
+def test_nothing_is_said_of_sets_whose_content_nobody_counted(built: Path) -> None:
+    for name in ("small", "medium", "large"):
+        files = json.loads((built / name / "index.json").read_bytes())["files"]
+        assert all({"faces", "words"}.isdisjoint(file) for file in files)
+
+
+def test_the_command_builds_and_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pins.DOWNLOADS.parent.mkdir()
+    pins.DOWNLOADS.symlink_to(DOWNLOADS)
+    result = CliRunner().invoke(images.command, ["--count", "2", "--sets", "small"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("build/images/small 2 images, median 60x70 pixels, ")
+    assert "making 2 small images" in result.stderr
+
+
+def test_the_command_builds_faces_and_text_too_unless_told_otherwise() -> None:
+    shown = CliRunner().invoke(images.command, ["--help"])
+    words = " ".join(shown.output.split())
+    assert "[default: small,medium,large,faces-4,text-4]" in words
+    assert "small, medium, large, faces-0..12, text-0..12" in words

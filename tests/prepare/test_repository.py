@@ -1,0 +1,188 @@
+"""The generated folders of the model repository: complete, consistent, and careful with others'."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+from need import need
+from networks import DNNS, ROOT
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from bench.prepare import repository
+from pipelines import tasks
+from pipelines.preprocess.ways import WAYS
+from pipelines.servers.device import parse
+
+TASKS = [task.name for task in tasks.tasks()]
+CHAINS = [chain.name for chain in tasks.chains()]
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository as a clone has it, and what is generated."""
+    repo = tmp_path_factory.mktemp("triton_repo")
+    for name in DNNS:
+        (repo / name).mkdir()
+        shutil.copy(ROOT / "triton_repo" / name / "config.pbtxt", repo / name)
+    repository.write(repo)
+    return repo
+
+
+def config(repo: Path, name: str) -> Any:
+    read = text_format.Parse((repo / name / "config.pbtxt").read_text(), ModelConfig())
+    assert read.name == name
+    return read
+
+
+def tensors(values: Any) -> dict[str, tuple[int, list[int]]]:
+    return {value.name: (value.data_type, list(value.dims)) for value in values}
+
+
+def test_every_task_and_chain_is_served_in_every_way(repo: Path) -> None:
+    served = {f"{name}_{way}" for name in TASKS + CHAINS for way in WAYS}
+    preprocesses = {f"preprocess_{name}_{way}" for name in TASKS for way in WAYS}
+    assert {folder.name for folder in repo.iterdir()} == served | preprocesses | set(DNNS)
+    assert all((repo / name / "1").is_dir() for name in served | preprocesses)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("task", TASKS)
+def test_an_ensemble_hands_on_what_its_models_take_and_give(
+    repo: Path, task: str, way: str
+) -> None:
+    ensemble = config(repo, f"{task}_{way}")
+    assert ensemble.platform == "ensemble"
+    known = tensors(ensemble.input)
+    for step in ensemble.ensemble_scheduling.step:
+        model = config(repo, step.model_name)
+        assert model.max_batch_size >= ensemble.max_batch_size > 0
+        taken, given = tensors(model.input), tensors(model.output)
+        assert {taken_as: known[name] for taken_as, name in step.input_map.items()} == taken
+        known |= {name: given[given_as] for given_as, name in step.output_map.items()}
+        assert set(step.output_map) == set(given), "an output goes nowhere"
+    del known["jpeg"], known["tensor"]
+    assert tensors(ensemble.output) == known
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_gives_the_images_size_and_what_it_times(repo: Path, way: str) -> None:
+    for task in TASKS:
+        model = config(repo, f"preprocess_{task}_{way}")
+        timed = {"trail"} if way != "dali" else set()
+        assert set(tensors(model.output)) == {"tensor", "size"} | timed
+        (jpeg,) = model.input
+        assert jpeg.allow_ragged_batch, "images of one batch must be of one length"
+
+
+def test_models_of_ours_know_what_they_serve(repo: Path) -> None:
+    for name, parameter in [*((f"preprocess_{t}", "task") for t in TASKS), ("faces", "chain")]:
+        model = config(repo, f"{name}_pillow")
+        values = {key: value.string_value for key, value in model.parameters.items()}
+        assert values == {parameter: name.removeprefix("preprocess_"), "way": "pillow"}
+        assert "TritonPythonModel" in (repo / model.name / "1" / "model.py").read_text()
+    assert config(repo, "faces_dali").max_batch_size == 0
+
+
+def test_what_is_as_it_should_be_is_left_untouched(repo: Path) -> None:
+    files = [path for path in repo.rglob("*") if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    repository.write(repo)
+    assert {path: path.stat().st_mtime_ns for path in repo.rglob("*") if path.is_file()} == before
+
+
+def test_a_changed_file_is_written_again(repo: Path) -> None:
+    path = repo / "depth_dali" / "config.pbtxt"
+    good = path.read_text()
+    path.write_text(good.replace("max_batch_size: 8", "max_batch_size: 1"))
+    repository.write(repo)
+    assert path.read_text() == good
+
+
+def test_only_our_folders_go_when_their_task_is_gone(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone, own = repo / "poses_dali", repo / "poses_mine"
+    for folder, mark in ((gone, repository.MARK), (own, "")):
+        (folder / "1").mkdir(parents=True)
+        (folder / "config.pbtxt").write_text(f'{mark}name: "{folder.name}"\n')
+        (folder / "1" / "model.dali").write_bytes(b"built")
+    repository.write(repo)
+    try:
+        assert not gone.exists()
+        assert (own / "1" / "model.dali").exists()
+        assert f"removing {gone}" in capsys.readouterr().err
+    finally:
+        shutil.rmtree(own)
+
+
+def test_git_ignores_what_is_generated_and_built(repo: Path) -> None:
+    git = shutil.which("git")
+    need(git and (ROOT / ".git").exists(), "this is no git checkout")
+    generated = [
+        f"triton_repo/{path.relative_to(repo)}"
+        for path in repo.rglob("*")
+        if path.is_file() and path.parts[len(repo.parts)] not in DNNS
+    ]
+    built = [f"triton_repo/{name}/1/model.onnx" for name in DNNS]
+    written = [f"triton_repo/{name}/config.pbtxt" for name in DNNS]
+    done = subprocess.run(
+        [str(git), "check-ignore", "--no-index", *generated, *built, *written],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert sorted(done.stdout.split()) == sorted(generated + built)
+
+
+@pytest.fixture
+def on_gpu(tmp_path: Path) -> Path:
+    """What is generated for a GPU."""
+    repository.write(tmp_path, device=parse("gpu"))
+    return tmp_path
+
+
+def test_a_gpu_has_folders_of_its_own_beside_the_others(repo: Path, on_gpu: Path) -> None:
+    ours = {folder.name for folder in repo.iterdir()} - set(DNNS)
+    added = {f"{name}_dali_gpu" for task in TASKS for name in (task, f"preprocess_{task}")}
+    assert {folder.name for folder in on_gpu.iterdir()} == ours | added
+    for task in TASKS:
+        ensemble = config(on_gpu, f"{task}_dali_gpu")
+        first, second = ensemble.ensemble_scheduling.step
+        assert first.model_name == f"preprocess_{task}_dali_gpu"
+        assert (
+            second.model_name
+            == config(on_gpu, f"{task}_dali").ensemble_scheduling.step[1].model_name
+        )
+        assert tensors(ensemble.output) == tensors(config(on_gpu, f"{task}_dali").output)
+        preprocesses = config(on_gpu, first.model_name)
+        assert preprocesses.backend == "dali"
+        assert set(tensors(preprocesses.output)) == {"tensor", "size"}
+
+
+def test_the_folders_of_a_gpu_stay_when_it_is_not_asked_for(on_gpu: Path) -> None:
+    before = set(on_gpu.rglob("*"))
+    repository.write(on_gpu)
+    assert set(on_gpu.rglob("*")) == before
+
+
+def test_the_folders_of_a_gpu_go_when_their_task_is_gone(on_gpu: Path) -> None:
+    gone = on_gpu / "poses_dali_gpu"
+    gone.mkdir()
+    (gone / "config.pbtxt").write_text(f'{repository.MARK}name: "poses_dali_gpu"\n')
+    repository.write(on_gpu)
+    assert not gone.exists()
+
+
+def test_git_ignores_what_is_generated_for_a_gpu(on_gpu: Path) -> None:
+    names = [f"triton_repo/{folder.name}/config.pbtxt" for folder in on_gpu.iterdir()]
+    done = subprocess.run(
+        ["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    need(done.returncode in (0, 1), "this is no git checkout")
+    assert done.stdout.splitlines() == names

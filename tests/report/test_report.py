@@ -1,0 +1,283 @@
+"""Every format, from hand-made summaries."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+from summaries import MIX, failed, stage_times, summary
+
+from bench.ledger import units
+from bench.ledger.summary import Issue, Summary
+from bench.report import words
+from bench.report.charts import scale
+from bench.report.run import FORMATS, render
+from pipelines.errors import ResultsError, VisiontaxError
+from pipelines.spans import OTHER, STAGES
+
+HOSTILE = "<script>alert(1)</script>\x1b[31m\x9b2J\r\n|`@all`\u202e'\"{{ 7*7 }}"
+CSS = Path(__file__).parents[2] / "bench" / "report" / "templates" / "page.css"
+
+
+def hostile() -> Summary:
+    return summary(
+        run=HOSTILE,
+        pipeline=HOSTILE,
+        images=HOSTILE,
+        preprocess=HOSTILE,
+        place=HOSTILE,
+        transport=HOSTILE,
+        machine=HOSTILE,
+        valid=False,
+        issues=[Issue(HOSTILE, HOSTILE, HOSTILE, invalid=True)],
+        stages=stage_times({**MIX, HOSTILE: 1.0}),
+    )
+
+
+class Elements(HTMLParser):
+    """The tags, attributes and cells of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.cells: list[str] = []
+        self._open = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag in ("td", "th"):
+            self.cells.append("")
+            self._open = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = self._open and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.cells[-1] += data
+
+
+RUNS = {
+    "none": [],
+    "one": [summary()],
+    "several": [summary(), summary(images="large", preprocess="dali"), failed()],
+    "failed": [failed()],
+    "hostile": [hostile()],
+    "several hostile": [hostile(), summary(), hostile()],
+}
+
+
+@pytest.mark.parametrize("runs", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_renders(runs: list[Summary], format: str) -> None:
+    text = render(runs, format=format)
+    assert text
+    assert not text.endswith("\n")
+    assert "-0.0 " not in text
+    assert "None" not in text
+    assert not {c for c in text if units.clean(c) != c and c not in "\n\u200b"}, "control chars"
+    assert not re.search(r"\bnan\b|\binf\b(?!\.)", text)
+
+
+def test_an_unknown_format_lists_the_known_ones() -> None:
+    with pytest.raises(VisiontaxError, match="'pdf'") as caught:
+        render([], format="pdf")
+    assert caught.value.hint == "use one of: html, json, md, text"
+
+
+@pytest.mark.parametrize("runs", RUNS.values(), ids=RUNS)
+def test_text_fits_100_columns(runs: list[Summary]) -> None:
+    long = [
+        msgspec.structs.replace(run, run=200 * "r", preprocess=60 * "p", place="a-b " * 40)
+        for run in runs
+    ]
+    for line in render(runs + long, format="text").splitlines():
+        assert len(line) <= 100
+
+
+def test_text_says_what_was_run_and_what_came_of_it() -> None:
+    text = render([summary()], format="text")
+    for said in (
+        *("run 2025-01-01-small", "pipeline classify", "images small", "preprocess opencv"),
+        *("place ensemble", "transport grpc", "4 users", "1 min", "8,123 requests", "0 errors"),
+        *("135 requests/s", "generator CPU 34.0 % of a core", "\nVALID\n"),
+    ):
+        assert said in text
+
+
+def test_several_runs_are_compared_first() -> None:
+    lines = render([summary(), failed()], format="text").splitlines()
+    heads, first, second = (lines[i].split() for i in (2, 4, 5))
+    assert heads[:6] == ["run", "images", "preprocess", "place", "via", "users"]
+    assert first[0] == "[1]"
+    assert "30.8 %" in lines[4]
+    assert second[-1] == "INVALID"
+
+
+@pytest.mark.parametrize("format", ["text", "md", "html"])
+def test_invalid_says_why_and_what_to_do(format: str) -> None:
+    page = render([failed()], format=format)
+    for said in ("INVALID", "no-success", "No request succeeded.", "Is the server running?"):
+        assert said in page
+    assert "few-samples" in page
+    assert "warning" in page
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [
+        MIX,
+        {"inference": 1.0},
+        {"decode": 1.0},
+        {"decode": 1.0, "resize": 1.0, "inference": 1.0},
+        {"inference": 996.0, "decode": 2.0, "queue": 1.0, "other": 1.0},
+        {"inference": 4.0, "decode": 993.0, "queue": 1.0, "other": 2.0},
+        {"inference": 7.0, "decode": 991.5, "queue": 1.5},
+        {"inference": 73.5, "decode": 13.25, "resize": 13.25},
+        {name: 1.0 + 0.37 * i for i, name in enumerate(MIX)},
+    ],
+)
+def test_the_percents_of_the_sentence_add_to_100(mix: dict[str, float]) -> None:
+    run = summary(mix)
+    equation, tax = words.breakdown(run).split("; ")
+    assert sum(int(n) for n in re.findall(r"(?<![<\d.])(\d+) %", equation)) == 100
+    assert abs(float(re.findall(r"[\d.]+", tax)[0]) / 100 - run.non_inference_share) <= 0.006
+
+
+def test_the_sentence_is_the_promised_one() -> None:
+    mix = {"queue": 0.004, "decode": 0.9, "resize": 0.4, "inference": 6.07, "other": 0.03}
+    assert words.breakdown(summary(mix)) == (
+        "7.40 ms = 82 % inference + 12 % decode + 5 % resize + 1 % in 2 smaller stages; "
+        "18 % is not inference"
+    )
+
+
+def test_the_tail_names_the_stage_that_grew_most() -> None:
+    assert words.tail_cause(summary()) == ("The share of queue grew most: from 4.7 % to 29.9 %.")
+    same = summary(tail_stages=summary().stages)
+    assert words.tail_cause(same).startswith("No stage's share grew")
+
+
+@pytest.mark.parametrize("format", ["text", "md", "html"])
+def test_an_apportioned_stage_is_marked(format: str) -> None:
+    note = "measured by truncated graphs, not timed by itself"
+    assert note not in render([summary()], format=format)
+    marked = render([summary(stages=stage_times(MIX, apportioned=("decode",)))], format=format)
+    assert note in marked
+    assert re.search(r"decode\\?\*", marked)
+
+
+def test_json_round_trips() -> None:
+    one, other = hostile(), failed()
+    assert msgspec.json.decode(render([one], format="json"), type=Summary) == one
+    both = msgspec.json.decode(render([one, other], format="json"), type=list[Summary])
+    assert both == [one, other]
+
+
+def test_json_of_a_name_that_is_no_text_says_so() -> None:
+    with pytest.raises(ResultsError, match="not valid Unicode"):
+        render([summary(run="caf\udce9")], format="json")
+    for format in ("text", "md", "html"):
+        render([summary(run="caf\udce9")], format=format).encode()
+
+
+def test_hostile_names_are_no_markup() -> None:
+    runs = [hostile(), hostile()]
+    elements = Elements(render(runs, format="html"))
+    assert "script" not in elements.tags
+    assert not [name for name, _ in elements.attributes if name.startswith("on")]
+    assert "49" not in {cell.strip() for cell in elements.cells}
+    markdown = render(runs, format="md")
+    assert "<script" not in markdown
+    assert "@all" not in markdown
+
+
+def test_the_page_asks_for_nothing_outside() -> None:
+    page = render(RUNS["several"], format="html")
+    for name, value in Elements(page).attributes:
+        assert name not in ("src", "srcset", "action", "data"), name
+        assert name != "href" or (value or "").startswith("#")
+    assert not re.search(r"https?:|@import|url\((?!#)", page)
+
+
+def test_every_number_of_the_tables_is_text_on_the_page() -> None:
+    runs = RUNS["several"]
+    cells = {cell.strip() for cell in Elements(render(runs, format="html")).cells}
+    for run in runs:
+        rows = [
+            words.compare_row(run),
+            *words.stage_rows(run.stages),
+            *words.stage_rows(run.tail_stages, run.stages),
+        ]
+        for row in rows:
+            assert set(row) <= cells
+
+
+def test_every_stage_has_a_colour() -> None:
+    css = CSS.read_text()
+    for name in [*STAGES, OTHER, "unknown"]:
+        assert f".s-{name} {{ fill:" in css
+        assert f".ink-s-{name} {{ fill:" in css
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((0.0, "0"), (-0.0, "0"), (7.4, "7.40"), (9.999, "10.0"), (99.96, "100"), (150.2, "150")),
+        *((1234.5, "1234"), (0.0123, "0.0123"), (0.00004, "<0.0001"), (-0.00004, ">-0.0001")),
+        *((0.1, "0.100"), (None, "-"), (float("nan"), "-"), (999.6, "1000")),
+    ],
+)
+def test_number(value: float | None, text: str) -> None:
+    assert units.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        *((0.0, "0 %"), (-0.0, "0 %"), (0.0001, "<0.1 %"), (0.274, "27.4 %"), (1.0, "100 %")),
+        *((0.9999, ">99.9 %"), (1.87, "187.0 %"), (None, "-")),
+    ],
+)
+def test_percent(share: float | None, text: str) -> None:
+    assert units.percent(share) == text
+
+
+def test_points() -> None:
+    assert [units.points(x) for x in (0.25, -0.1, -0.0001)] == ["+25.0", "-10.0", "0.0"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.5, "500 ms"), (30, "30.0 s"), (60, "1 min"), (150, "2 min 30 s"), (3900, "1 h 5 min")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert units.duration(seconds) == text
+
+
+@pytest.mark.parametrize("largest", [0.003, 1.0, 7.4, 12.9, 223.0, 1000.0, 1001.0])
+def test_a_scale_covers_its_bars(largest: float) -> None:
+    step, full = scale(largest)
+    assert largest <= full
+    assert full / step == pytest.approx(round(full / step))
+    assert 2 <= round(full / step) <= 6
+
+
+def test_reports_need_no_heavy_package() -> None:
+    heavy = {"locust", "gevent", "grpc", "redis", "nvidia", "tritonclient", "cv2"}
+    code = (
+        "import sys, bench.commands.cli, bench.commands.measuring.report; "
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert not heavy & set(loaded.stdout.split())

@@ -1,0 +1,122 @@
+"""The page in a real browser: self-contained, to scale, and no wider than the screen."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from need import need
+from summaries import MIX, failed, stage_times, summary
+
+from bench.report.run import render
+
+pytestmark = pytest.mark.browser
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+LONG = "a-name-without-a-place-to-break" * 8
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None
+    )
+    need(chromium, "chromium is missing")
+    need(importlib.util.find_spec("playwright"), "playwright is missing")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    large = {**MIX, "decode": 118.0, "resize": 14.2}
+    runs = [
+        summary(),
+        summary(preprocess="dali", stages=stage_times(MIX, apportioned=("decode",))),
+        summary(large, images="large", valid=False),
+        summary(run=LONG, pipeline=LONG, images=LONG, place=LONG, machine=LONG),
+        summary(run="<img src=http://localhost/x onerror=alert(1)>"),
+        failed(),
+    ]
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(render(runs, format="html"), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(params=[(1366, 768), (390, 844)], ids=["laptop", "phone"])
+def page(request: pytest.FixtureRequest, browser: Any, path: Path) -> Iterator[Any]:
+    """The open page, every table shown; what went wrong while it opened is in `page.faults`."""
+    width, height = request.param
+    context = browser.new_context(viewport={"width": width, "height": height}, offline=True)
+    page = context.new_page()
+    page.faults = []
+    page.on("console", lambda message: page.faults.append(message.text))
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("dialog", lambda dialog: (page.faults.append(dialog.message), dialog.dismiss()))
+    page.on(
+        "request", lambda request: request.url != path.as_uri() and page.faults.append(request.url)
+    )
+    page.goto(path.as_uri(), wait_until="load")
+    page.evaluate("document.querySelectorAll('details').forEach(it => it.open = true)")
+    yield page
+    context.close()
+
+
+def test_it_opens_by_itself(page: Any) -> None:
+    page.wait_for_timeout(200)
+    assert page.faults == []
+    assert "is not inference" in page.inner_text("h1")
+
+
+def test_only_tables_scroll_sideways(page: Any) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    outside = page.evaluate(
+        """[...document.querySelectorAll('body *')].filter(it => !it.closest('.scroll')
+           && it.getBoundingClientRect().right > window.innerWidth + 1).map(it => it.outerHTML)"""
+    )
+    assert outside == []
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "least", "rel"), [("latency", "", 0.1, 0.01), ("share", " %", 1, 0.06)]
+)
+def test_bars_are_to_scale(page: Any, name: str, unit: str, least: float, rel: float) -> None:
+    """Pixels per unit of the table are the same in every bar, as far as the table is rounded."""
+    bars = page.evaluate(
+        """name => [...document.querySelectorAll(`[data-chart=${name}] .row:not(.axis)`)].map(row =>
+           Object.fromEntries([...row.querySelectorAll('rect.stage')].map(rect =>
+             [rect.dataset.stage, rect.getBoundingClientRect().width])))""",
+        name,
+    )
+    table = page.locator(f"[data-table={name}]")
+    heads = table.locator("thead th").all_inner_texts()[1:]
+    rows = [row.locator("td").all_inner_texts() for row in table.locator("tbody tr").all()]
+    by_size = [0, 1, 4, 5, 2, 3]  # the charts group the runs by their images
+    pixels_per_unit = []
+    for bar, row in zip(bars, (rows[i] for i in by_size), strict=True):
+        cells = dict(zip(heads, row, strict=True))
+        for stage, pixels in bar.items():
+            number = cells[stage].removesuffix(unit)
+            if float(number.strip("<>")) >= least:
+                pixels_per_unit.append(pixels / float(number))
+    assert len(pixels_per_unit) > 8
+    assert max(pixels_per_unit) == pytest.approx(min(pixels_per_unit), rel=rel)
+
+
+def test_invalid_runs_are_unmistakable(page: Any) -> None:
+    assert "2 of 6 runs INVALID" in page.inner_text("header")
+    assert page.locator("section.run.bad").count() == 2
+    assert page.locator("[data-chart=latency] .badge.bad").count() == 2
+    assert page.locator("[data-chart=latency] .veil").count() == 1
+
+
+def test_bars_lead_to_their_runs(page: Any) -> None:
+    page.click("[data-chart=share] a >> nth=1")
+    assert page.evaluate("document.querySelector(':target h2').innerText").startswith("2025-01-01")

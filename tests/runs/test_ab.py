@@ -1,0 +1,233 @@
+"""A and B in turns: what is found of them, what is left of an experiment, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from processes import BENCH, alive, family, run, started, until
+
+from bench.commands.comparing.ab import command, show
+from bench.commands.selfcheck.alarms import MODEL, copy_repository
+from bench.commands.sides import KEYS, read
+from bench.compare.observations import read_experiment
+from bench.compare.stored import of_experiment
+from bench.ledger.reading import summary_of
+from bench.record.records import read_manifest, read_requests
+from bench.runs.experiments.blocks import Timing
+from bench.runs.experiments.paused_load import DiedError, Load
+from pipelines import processes
+from pipelines.errors import ServerError, VisiontaxError
+from pipelines.servers import triton
+from pipelines.servers.device import CPU
+
+SMALL = ("--images", "small", "--warmup", "0.5s", "--slice", "300ms")
+COMMON = dict.fromkeys(("images", "topology")) | {
+    "preprocess": "opencv",
+    "place": "server",
+    "transport": "http",
+    "crops": "raw",
+    "workers": (1, 1),
+    "batch": 8,
+    "users": 4,
+    "warmup": 2.0,
+    "on": CPU,
+    "seed": 1,
+}
+
+
+def only(folder: Path) -> Path:
+    (found,) = folder.iterdir()
+    return found
+
+
+@pytest.fixture(scope="module")
+def interrupted(
+    triton: triton.Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, int, str]]:
+    """A against A until Ctrl-C in the fourth block: its folder, exit code and output."""
+    into, log = tmp_path_factory.mktemp("same"), tmp_path_factory.mktemp("log") / "log"
+    sides = ("--a", f"server={triton.url}", "--b", "preprocess=opencv")
+    with started(
+        BENCH, "ab", "classification", *SMALL, *sides, "--results", into, log=log
+    ) as process:
+        until(lambda: "[4/" in log.read_text(), log.read_text())
+        everything = family(process)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(60)
+        assert alive(everything) == []
+        yield only(into), code, log.read_text()
+
+
+def test_a_against_a_finds_nothing(interrupted) -> None:
+    found = of_experiment(interrupted[0])
+    assert found.valid
+    assert {row.mark for row in found.rows} == {"~"}
+    assert found.sentence.startswith("no difference found between A and B")
+
+
+def test_a_ctrl_c_leaves_the_table_and_all_that_was_measured(interrupted) -> None:
+    folder, code, output = interrupted
+    assert code == 130
+    assert "no difference found between A and B" in output
+    assert f"results: {folder}" in output
+    assert "Traceback" not in output
+    made = read_experiment(folder)
+    assert made.stopped == "interrupted"
+    assert (made.a.startswith("server="), made.b) == (True, "preprocess=opencv")
+    for side in "ab":
+        summary = summary_of(folder / side)
+        assert summary.valid, summary.issues
+        assert summary.errors == 0
+        assert summary.requests > 20
+
+
+def test_turns_are_blocks_of_abba_or_baab_and_do_not_overlap(interrupted) -> None:
+    made = read_experiment(interrupted[0])
+    blocks = [
+        "".join(one.side for one in block)
+        for _, block in groupby(made.slices, key=lambda one: one.block)
+    ]
+    assert set(blocks[:3]) <= {"abba", "baab"}
+    times = [moment for one in made.slices for moment in (one.start_ns, one.end_ns)]
+    assert times == sorted(times)
+
+
+def test_requests_are_due_and_under_way_only_in_their_sides_turns(interrupted) -> None:
+    folder, _, _ = interrupted
+    slices = read_experiment(folder).slices
+    first = min(one.start_ns for one in slices)
+    for side, other in ("ab", "ba"):
+        manifest = read_manifest(folder / side)
+        assert manifest.window_start_ns <= first
+        requests = [one for one in read_requests(folder / side) if one.due_ns >= first]
+        assert len(requests) > 20
+        foreign = [(one.start_ns, one.end_ns) for one in slices if one.side == other]
+        assert not [
+            one
+            for one in requests
+            if any(one.due_ns < end and one.end_ns > start for start, end in foreign)
+        ]
+
+
+def test_a_slower_repository_is_found_and_its_stage_named(triton, tmp_path) -> None:
+    slow = copy_repository(tmp_path / "repository", slower=100)
+    into = tmp_path / "results"
+    done = run(
+        BENCH,
+        *("ab", "classification", *SMALL, "--rounds", 12, "--results", into, "--format", "json"),
+        *("--a", f"server={triton.url}", "--b", f"repo={slow}"),
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert "slower; decode explains" in found["sentence"]
+    rows = {row["metric"]: row for row in found["rows"]}
+    assert rows["mean"]["mark"] == "-"
+    assert 50 < rows["stage.decode"]["ratio"] < 150
+    assert next(iter(found["explained"])) == "decode"
+    a, b = (read_manifest(only(into) / side).sha256 for side in "ab")
+    assert [path for path in a if a[path] != b[path]] == [f"{MODEL}/1/model.py"]
+    made = read_experiment(only(into))
+    assert (len(made.slices), made.looks, made.looks_at_most) == (24, [6], 1)
+    assert f"results: {only(into)}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--b", "colour=red"), "unknown key 'colour'; known: images, preprocess"),
+        (("--b", "users"), "'users' is not key=value; known: images"),
+        (("--b", "preprocess=gif"), "--b: preprocess: 'gif' is not one of"),
+        (("--b", "place=server-gpu"), "--b: the place server-gpu preprocesses with dali"),
+        (("--b", "repo=nowhere"), "--b: repo: Directory 'nowhere' does not exist"),
+        (("--a", "server=h:1", "--b", "server=h:1"), "both sides have the same server"),
+        (("--b", "", "--budget", "5s"), "--budget: 3 blocks of four slices"),
+        (("--b", "", "--slice", "200ms"), "--slice: of each slice 0.1 s do not count"),
+        (("--b", "", "--rounds", "7"), "'7' is not auto, or an even number"),
+        ((), "Missing option '--b'"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(tmp_path, arguments, told) -> None:
+    given = ("classification", "--images", "small", "--results", str(tmp_path / "results"))
+    done = CliRunner().invoke(command, [*given, *arguments])
+    assert done.exit_code == 2
+    assert told in " ".join(done.output.split())
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_side_says_what_it_has_other_than_both() -> None:
+    text = "preprocess=dali, users=8 workers=2,1,seed=3"
+    side = read("b", text, pipeline="faces", common=COMMON)
+    assert side.settings.preprocess == "dali"
+    assert (side.settings.users, side.settings.workers, side.settings.seed) == (8, (2, 1), 3)
+    assert (side.settings.images, side.settings.topology) == ("faces-4", "direct")
+    assert side.title == f"B ({text})"
+
+
+def test_a_side_knows_the_settings_of_bench_run() -> None:
+    from bench.commands.measuring.run import command as bench_run
+
+    options = {option.opts[0].removeprefix("--") for option in bench_run.params}
+    not_of_a_side = {"pipeline", "duration", "results", "format"}
+    assert options - not_of_a_side <= KEYS.keys()
+
+
+def test_looks_fit_the_budget() -> None:
+    timing = Timing(slice_s=1.0, budget_s=300.0, rounds=0)
+    assert timing.looks[-1] == timing.blocks
+    assert timing.blocks * timing.block_s <= 300
+    assert Timing(slice_s=1.0, budget_s=1.0, rounds=12).looks == [6]
+
+
+def test_a_server_that_is_away_is_an_error(tmp_path) -> None:
+    away = f"server=127.0.0.1:{processes.free_port()}"
+    given = ("classification", "--images", "small", "--results", str(tmp_path), "--b", away)
+    done = CliRunner().invoke(command, [*given, "--a", "server=127.0.0.1:1"])
+    assert isinstance(done.exception, ServerError)
+    assert "A (server=127.0.0.1:1): Triton is not ready at" in str(done.exception)
+
+
+def test_a_server_that_has_ended_is_an_error(triton) -> None:
+    made = object.__new__(Load)
+    made.side = read("a", "", pipeline="classification", common=COMMON)
+    made.folder, made._traced = Path("results/x"), triton.url
+    made.confirm()
+    made._traced = f"127.0.0.1:{processes.free_port()}"
+    with pytest.raises(DiedError, match="the server of A has ended in mid-experiment"):
+        made.confirm()
+
+
+def test_a_side_without_any_success_is_an_error(tmp_path) -> None:
+    (tmp_path / "requests-1.jsonl").write_text(
+        '{"id":"x","pipeline":"p","due_ns":1,"start_ns":1,"end_ns":2,"error":"it is broken",'
+        '"bytes_in":0,"bytes_out":0,"spans":[],"calls":[]}\n'
+    )
+    load = Load.__new__(Load)
+    load.side, load.folder = (
+        read("b", "users=2", pipeline="classification", common=COMMON),
+        tmp_path,
+    )
+    with pytest.raises(
+        VisiontaxError, match=r"no request of B \(users=2\) succeeded: it is broken"
+    ):
+        load.check()
+
+
+def test_a_side_that_is_invalid_makes_the_comparison_invalid(interrupted, tmp_path, capsys) -> None:
+    folder = tmp_path / "experiment"
+    shutil.copytree(interrupted[0], folder)
+    made = json.loads((folder / "ab.json").read_text())
+    (folder / "ab.json").write_text(json.dumps(made | {"stopped": "budget"}))
+    (requests,) = (folder / "b").glob("requests-*.jsonl")
+    lines = requests.read_text().splitlines()
+    one = json.loads(lines[len(lines) // 2])
+    with requests.open("a") as file:
+        file.writelines(json.dumps(one | {"error": "it broke"}) + "\n" for _ in range(1000))
+    assert show(folder, format="text") == 4
+    assert "INVALID" in capsys.readouterr().out

@@ -1,0 +1,193 @@
+"""`bench serve` as a user starts it, and how it ends: by Ctrl-C, by signals, and not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from processes import BENCH, alive, family, run, started, until, wait_gone
+
+from pipelines import paths, processes
+from pipelines.errors import ServerError
+from pipelines.servers import control, triton
+from pipelines.servers.device import CPU, Device
+
+pytestmark = pytest.mark.usefixtures("triton_parts")
+ONE_EACH = ("--preprocess-instances", 1, "--inference-instances", 1)
+
+
+@contextlib.contextmanager
+def serving(log: Path, *options: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A `bench serve` that has said that it is ready."""
+    with started(BENCH, "serve", *ONE_EACH, *options, log=log) as process:
+        until(lambda: "ready;" in log.read_text() or process.poll() is not None, "bench serve")
+        assert process.poll() is None, log.read_text()
+        yield process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_it_ends_cleanly_when_asked(tmp_path: Path, number: signal.Signals) -> None:
+    log = tmp_path / "serve.log"
+    with serving(log) as process:
+        url = re.findall(r"^http +http://(127\.0\.0\.1:\d+)$", log.read_text(), re.MULTILINE)
+        assert control.is_ready(url[0])
+        assert re.search(r"^grpc +127\.0\.0\.1:\d+$", log.read_text(), re.MULTILINE)
+        assert re.search(r"^metrics +http://127\.0\.0\.1:\d+/metrics$", log.read_text(), re.M)
+        members = family(process)
+        assert {"tritonserver", "triton_python_backend_stub"} <= {
+            Path(member.exe()).name for member in members
+        }
+        listening = [
+            connection.laddr.ip.removeprefix("::ffff:")
+            for member in members
+            for connection in member.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+        assert len(listening) >= 3
+        assert set(listening) == {"127.0.0.1"}
+        process.send_signal(number)
+        assert process.wait(30) == 0, log.read_text()
+        assert alive(members) == []
+    assert "Traceback" not in log.read_text()
+    assert not Path(paths.BUILD / "serve" / str(process.pid) / "backends").exists()
+
+
+def test_nothing_stays_when_it_is_killed(tmp_path: Path) -> None:
+    with serving(tmp_path / "serve.log") as process:
+        members = family(process)
+        assert len(members) > 3
+        process.kill()
+        process.wait()
+        wait_gone(members)
+
+
+def test_it_says_when_triton_dies(tmp_path: Path) -> None:
+    log = tmp_path / "serve.log"
+    with serving(log) as process:
+        members = family(process)
+        next(each for each in members if Path(each.exe()).name == "tritonserver").kill()
+        assert process.wait(30) == 1
+        wait_gone(members)
+    errors = [line for line in log.read_text().splitlines() if line.startswith("error:")]
+    assert errors == ["error: Triton ended by itself with code -9"]
+    assert "hint: see " in log.read_text()
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2], ids=["http", "grpc", "metrics"])
+def test_a_port_in_use_is_named(offset: int, tmp_path: Path) -> None:
+    port = processes.free_port()
+    with socket.socket() as taken:
+        taken.bind((processes.HOST, port + offset))
+        taken.listen()
+        with pytest.raises(ServerError, match=f"port {port + offset} is in use") as raised:
+            triton.start(tmp_path, port=port)
+    assert "--port" in raised.value.hint
+
+
+def test_a_port_in_use_is_one_line_and_a_hint(triton: triton.Server) -> None:
+    done = run(BENCH, "serve", "--port", triton.port)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert f"error: port {triton.port} is in use\nhint: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_repository_that_is_not_built_names_its_models(tmp_path: Path) -> None:
+    for config in paths.REPOSITORY.glob("*/config.pbtxt"):
+        (tmp_path / config.parent.name).mkdir()
+        shutil.copy(config, tmp_path / config.parent.name)
+    done = run(BENCH, "serve", "--repository", tmp_path)
+    assert done.returncode == 1
+    assert "error: the model repository is not built: " in done.stderr
+    for model in ("mobilenetv2", "preprocess_classification_dali"):
+        assert model in done.stderr
+    assert "hint: run 'bench models'" in done.stderr
+
+
+def test_a_model_that_does_not_load_is_the_servers_own_words(tmp_path: Path) -> None:
+    model = tmp_path / "repository" / "broken"
+    (model / "1").mkdir(parents=True)
+    (model / "config.pbtxt").write_text('name: "broken"\nbackend: "python"\nmax_batch_size: 1\n')
+    (model / "1" / "model.py").write_text("raise ValueError('as it happens')\n")
+    done = run(BENCH, "serve", "--repository", tmp_path / "repository")
+    assert done.returncode == 1
+    assert "error: Triton stopped while starting: " in done.stderr
+    assert "as it happens" in done.stderr
+    assert "hint: the whole story is in " in done.stderr
+
+
+def test_a_gpu_that_is_not_there_is_one_line_and_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match="no GPU"):
+        triton.start(tmp_path, sizes=triton.default_sizes(Device("gpu", (99,))))
+    assert not list(tmp_path.iterdir())
+    done = run(BENCH, "serve", "--device", "gpu:99")
+    assert done.returncode == 1
+    assert re.search(r"^error: there is no GPU .*\nhint: ", done.stderr, re.MULTILINE)
+    assert run(BENCH, "serve", "--device", "tpu").returncode == 2
+
+
+def test_on_the_cpu_the_place_of_a_gpu_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match="server-gpu needs a server on a GPU") as raised:
+        triton.start(tmp_path, models=["classification_dali_gpu"])
+    for cure in ("bench models --device gpu", "--device gpu of 'bench serve'"):
+        assert cure in raised.value.hint
+
+
+def test_a_running_server_without_it_is_told_how_to_have_it(triton: triton.Server) -> None:
+    with pytest.raises(ServerError, match="does not serve nothing_dali_gpu") as raised:
+        control.load(triton.url, ["nothing_dali_gpu"])
+    assert "bench models --device gpu" in raised.value.hint
+    assert "\n" not in str(raised.value)
+    with pytest.raises(ServerError, match="does not serve nothing_at_all") as raised:
+        control.load(triton.url, ["nothing_at_all"])
+    assert "gpu" not in raised.value.hint
+
+
+def test_a_server_says_where_it_runs_a_model(triton: triton.Server) -> None:
+    assert control.device_of(triton.url, "mobilenetv2") == CPU
+    with pytest.raises(ServerError, match="does not say where it runs nothing"):
+        control.device_of(triton.url, "nothing")
+
+
+def test_unbuilt_models_of_a_gpu_are_missed_only_where_one_is_asked_for(tmp_path: Path) -> None:
+    name = "preprocess_depth_dali_gpu"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.pbtxt").write_text(f'name: "{name}"\nbackend: "dali"\n')
+    assert triton.missing_models(tmp_path) == []
+    assert triton.missing_models(tmp_path, ["depth_dali_gpu"]) == ["depth_dali_gpu", name]
+
+
+def test_everything_on_the_cpu_leaves_out_what_needs_a_gpu(tmp_path: Path) -> None:
+    graph = tmp_path / "preprocess_depth_dali_gpu"
+    (graph / "1").mkdir(parents=True)
+    (graph / "config.pbtxt").write_text(f'name: "{graph.name}"\nbackend: "dali"\n')
+    with serving(tmp_path / "log", "--repository", tmp_path) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_help_lists_the_options_and_an_unknown_one_too() -> None:
+    options = ("--port", "--repository", "--device", "--inference-instances")
+    shown = run(BENCH, "serve", "--help")
+    assert shown.returncode == 0
+    unknown = run(BENCH, "serve", "--prot", 1)
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith("error: No such option")
+    for option in options:
+        assert option in shown.stdout
+        assert option in unknown.stderr
+
+
+@pytest.mark.parametrize("port", [0, 65534, 70000, "eight"])
+def test_an_impossible_port_is_a_usage_error(port: object) -> None:
+    done = run(BENCH, "serve", "--port", port)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Invalid value for '--port'")

@@ -1,0 +1,100 @@
+"""The configurations that are served: how many instances each model has, and on what."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+from networks import DNNS, ROOT
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
+
+from bench.prepare import repository
+from pipelines.servers.device import parse
+from pipelines.servers.sizing import PLAN, Sizes, default_sizes, size
+
+GPUS = parse("gpu:0,1")
+ON_CPU = Sizes(preprocess=3, inference=5)
+ON_GPUS = Sizes(preprocess=3, inference=5, device=GPUS)
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """The repository with what preprocesses on a GPU, and a model that states its instances."""
+    for name in DNNS:
+        (tmp_path / name / "1").mkdir(parents=True)
+        shutil.copy(ROOT / "triton_repo" / name / "config.pbtxt", tmp_path / name)
+    repository.write(tmp_path, device=GPUS)
+    own = tmp_path / "own" / "config.pbtxt"
+    own.parent.mkdir()
+    own.write_text('name: "own"\nbackend: "python"\ninstance_group [ { count: 1 } ]\n')
+    return tmp_path
+
+
+def sized(repo: Path, name: str) -> Any:
+    text = (repo / name / "configs" / "sized.pbtxt").read_text()
+    return text_format.Parse(text, ModelConfig())
+
+
+def instances(repo: Path, name: str) -> tuple[int, str, list[int]]:
+    (group,) = sized(repo, name).instance_group
+    return group.count, ModelInstanceGroup.Kind.Name(group.kind), list(group.gpus)
+
+
+def test_on_the_cpu_every_model_has_its_instances_there(repo: Path) -> None:
+    size(repo, ON_CPU, plans=True)
+    for name in ("mobilenetv2", "ppocr_rec", "faces_opencv"):
+        assert instances(repo, name) == (5, "KIND_CPU", [])
+    for name in ("preprocess_depth_dali", "preprocess_lines_pillow"):
+        assert instances(repo, name) == (3, "KIND_CPU", [])
+
+
+def test_on_gpus_dnns_go_there_and_python_stays(repo: Path) -> None:
+    size(repo, ON_GPUS, plans=True)
+    for name in ("mobilenetv2", "ppocr_rec", "preprocess_depth_dali_gpu"):
+        assert instances(repo, name) == (5, "KIND_GPU", [0, 1])
+    for name in ("faces_opencv", "preprocess_depth_dali", "preprocess_lines_pillow"):
+        assert instances(repo, name) == (3, "KIND_CPU", [])
+
+
+def test_nothing_but_the_instances_changes(repo: Path) -> None:
+    for sizes in (ON_CPU, ON_GPUS):
+        size(repo, sizes, plans=True)
+        for config in repo.glob("*/configs/sized.pbtxt"):
+            plain = (config.parent.parent / "config.pbtxt").read_text()
+            assert config.read_text().startswith(plain)
+
+
+def test_ensembles_and_stated_instances_are_left_alone(repo: Path) -> None:
+    size(repo, ON_GPUS, plans=True)
+    for name in ("own", "depth_dali", "depth_dali_gpu"):
+        assert not (repo / name / "configs").exists()
+
+
+def test_a_plan_is_served_by_tensorrt_on_gpus(repo: Path) -> None:
+    (repo / "mobilenetv2" / "1" / PLAN).touch()
+    plain = text_format.Parse((repo / "mobilenetv2" / "config.pbtxt").read_text(), ModelConfig())
+    size(repo, ON_GPUS, plans=True)
+    made = sized(repo, "mobilenetv2")
+    assert (made.backend, made.default_model_filename) == ("tensorrt", "model.plan")
+    assert not made.parameters
+    assert (made.name, made.max_batch_size) == (plain.name, plain.max_batch_size)
+    assert (made.input, made.output) == (plain.input, plain.output)
+    assert instances(repo, "mobilenetv2") == (5, "KIND_GPU", [0, 1])
+    assert sized(repo, "ppocr_det").backend == "onnxruntime", "it has no plan"
+
+
+@pytest.mark.parametrize(("sizes", "plans"), [(ON_CPU, True), (ON_GPUS, False)])
+def test_elsewhere_a_plan_is_not_served(repo: Path, sizes: Sizes, plans: bool) -> None:  # noqa: FBT001
+    (repo / "mobilenetv2" / "1" / PLAN).touch()
+    size(repo, sizes, plans=plans)
+    assert sized(repo, "mobilenetv2").backend == "onnxruntime"
+
+
+def test_by_default_cores_and_gpus_are_filled() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert default_sizes() == Sizes(preprocess=cores, inference=cores)
+    assert default_sizes(GPUS) == Sizes(preprocess=cores, inference=2, device=GPUS)

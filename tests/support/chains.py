@@ -1,0 +1,203 @@
+"""Chains in their parts, for the tests: pictures whose fan-out is known, and workers to start and
+to kill. Run as a program, a worker: `chains.py TAKEOVER_S` and the arguments of pipelines.worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import io
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from PIL import Image
+from processes import PYTHON, ROOT, started, until
+
+from bench.generator.setup import setup_of
+from bench.prepare.images.recipes import Truth, make_jpeg
+from bench.prepare.images.scenes import SCENES
+from bench.prepare.images.sets import SEED
+from bench.prepare.pins import DOWNLOADS, read_members
+from bench.record import scenario, trace
+from bench.runs.equipment import worker_command
+from pipelines.engines.choose import TRANSPORTS, endpoint
+from pipelines.engines.engine import Exchange
+from pipelines.errors import EngineError
+from pipelines.servers import control, triton
+from pipelines.spans import Request
+from pipelines.tasks import faces
+from pipelines.tasks.tensors import Tensors
+from pipelines.topologies import choose
+from pipelines.topologies.outcome import Pipeline
+
+TAKEOVER_S = 1.5
+"""After so long a worker of ours counts as gone."""
+
+STUCK, COLOURS = "stuck", "colours"
+"""Transports that only workers of ours know; see the classes of these names."""
+
+NEVER = "0,0"
+SLOW = "slow"
+
+
+@functools.cache
+def picture(name: str, number: int = 0) -> tuple[bytes, Truth]:
+    """The image of that number of a built set, and what it shows."""
+    kind = name.split("-")[0]
+    recipe = SCENES[name]
+    return make_jpeg(recipe, _photographs(kind), seed=f"{SEED} {kind} {number}")
+
+
+@functools.cache
+def _photographs(kind: str) -> dict[str, Image.Image]:
+    members = read_members(SCENES[f"{kind}-1"].photographs, downloads=ROOT / DOWNLOADS)
+    return {name: Image.open(io.BytesIO(data)).convert("RGB") for name, data in members.items()}
+
+
+@contextlib.contextmanager
+def asking(settings: scenario.Settings) -> Iterator[Pipeline]:
+    """A pipeline as one user has it."""
+    url = endpoint(settings.transport, settings.server or "")
+    made = choose.pipeline(dataclasses.replace(setup_of(settings), url=url))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextlib.contextmanager
+def tracing(triton: triton.Server, folder: Path) -> Iterator[None]:
+    """Triton traces all requests into the folder."""
+    folder.mkdir()
+    file = triton.folder / "trace.json"
+    first = trace.next_number(file)
+    control.turn_on(triton.url)
+    yield
+    control.turn_off(triton.url)
+    time.sleep(0.05)
+    trace.collect(file, folder, first=first, last=True)
+    trace.fold(folder)
+
+
+def recorded(ask: Pipeline, image: bytes, *, request_id: str) -> tuple[Any, Request]:
+    """Ask once; the answer, and the request as the load records it."""
+    start_ns = time.monotonic_ns()
+    outcome = ask(image, request_id=request_id)
+    end_ns = time.monotonic_ns()
+    trail, size = outcome.trail(), (outcome.bytes_in, outcome.bytes_out)
+    times = (start_ns, start_ns, end_ns)
+    return outcome.answer, Request(request_id, "", *times, None, *size, trail.spans, trail.calls)
+
+
+@contextlib.contextmanager
+def worker(
+    settings: scenario.Settings, stage: str, *, log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker that counts as gone after TAKEOVER_S. Afterwards it is stopped, if it still runs."""
+    arguments = worker_command(settings, stage)[3:]
+    with started((PYTHON, __file__), TAKEOVER_S, *arguments, log=log) as process:
+        yield process
+        process.terminate()
+        process.wait(20)
+
+
+def says(log: Path, words: str) -> None:
+    """Wait until the log has the words."""
+    until(lambda: words in log.read_text(), f"{log.name} says {words!r}")
+
+
+def changed(settings: scenario.Settings, **changes: Any) -> scenario.Settings:
+    """The settings with changes."""
+    return msgspec.structs.replace(settings, **changes)
+
+
+def stick() -> None:
+    """Say so, and do nothing any more."""
+    print(STUCK, file=sys.stderr, flush=True)
+    time.sleep(3600)
+
+
+class Stuck:
+    """An engine that never answers, which it says on stderr."""
+
+    def __init__(self, url: str) -> None:
+        del url
+
+    def infer(self, *_: Any, **__: Any) -> Exchange:
+        """Do not."""
+        stick()
+        raise AssertionError
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Colours:
+    """An engine that embeds a crop as its colour. With a red one it refuses the whole batch.
+
+    Its address says at which batches it falls into trouble, such as 5,10: it answers the fifth only
+    when its worker counts as gone, and the tenth never. Both it says on stderr.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._slow, self._stuck = map(int, url.split(","))
+        self._batches = 0
+
+    def infer(self, model: str, inputs: Tensors, **_: Any) -> Exchange:
+        """Answer at once, but for trouble."""
+        del model
+        self._batches += 1
+        if self._batches == self._slow:
+            time.sleep(TAKEOVER_S + 1)
+            print(SLOW, file=sys.stderr, flush=True)
+        if self._batches == self._stuck:
+            stick()
+        now = time.monotonic_ns()
+        embedding = np.zeros((len(inputs["input"]), 192), np.float32)
+        colours = inputs["input"][:, :, 0, 0]
+        if (colours == (1, -1, -1)).all(axis=1).any():
+            raise EngineError("I do not like red")
+        embedding[:, :3], embedding[:, 3] = colours, 1
+        return Exchange({"embedding": embedding}, now, now, now, now, 0, 0)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+RED = bytes((255, 0, 0))
+
+
+def tiny_crop(number: int) -> bytes:
+    """A crop of one pixel that Colours tells from all others."""
+    return number.to_bytes(3, "big")
+
+
+def number_of(answer: bytes) -> int:
+    """The number of the crop that Colours gave the answer about."""
+    embedding = np.frombuffer(answer, np.float32)
+    colour = np.rint((embedding[:3] / embedding[3] + 1) / 2 * 255).astype(np.uint8)
+    return int.from_bytes(colour.tobytes(), "big")
+
+
+def work(takeover_s: str) -> None:
+    """Be a worker, of crops of one pixel where they are for Colours."""
+    TRANSPORTS.update({STUCK: "chains:Stuck", COLOURS: "chains:Colours"})
+    from pipelines import brokers, worker
+
+    if COLOURS in sys.argv:
+        tiny = dataclasses.replace(faces.CHAIN.second.input, width=1, height=1)
+        second = dataclasses.replace(faces.CHAIN.second, input=tiny)
+        faces.CHAIN = dataclasses.replace(faces.CHAIN, second=second)
+    worker.broker = functools.partial(brokers.broker, takeover_s=float(takeover_s))
+    worker.command()
+
+
+if __name__ == "__main__":
+    work(sys.argv.pop(1))

@@ -1,0 +1,191 @@
+"""Known delays at known places, on every n-th request, so that one run holds both kinds.
+
+Nothing in the product knows of this: the delays are put around it, in copies of the model
+repository and of the backends, in a proxy, and in a locustfile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pipelines import paths, processes
+from pipelines.servers import triton
+
+DELAY_NS = 20_000_000
+PLACES = (None, "decode", "resize", "normalize", "inference")
+"""Which place the request with number n delays: PLACES[n % len(PLACES)]."""
+
+_ON_TURN = """
+import time
+_turn = [0]
+
+
+def _delay():
+    end = time.monotonic_ns() + {delay_ns}
+    time.sleep({delay_ns} / 1e9 - 0.002)
+    while time.monotonic_ns() < end:
+        pass
+"""
+
+_PREPROCESS = (
+    _ON_TURN
+    + """
+from pipelines.inputs import ModelInput
+from pipelines.preprocess.ways import OpenCV
+from pipelines.triton_models.preprocess import TritonPythonModel
+
+
+def _late(owner, step, turn):
+    original = getattr(owner, step)
+
+    def run(self, *arguments):
+        if step == "decode":
+            _turn[0] += 1
+        if (_turn[0] - 1) % {places} == turn:
+            _delay()
+        return original(self, *arguments)
+
+    setattr(owner, step, run)
+
+
+for number, (owner, step) in enumerate(
+    ((OpenCV, "decode"), (OpenCV, "resize"), (ModelInput, "normalize")), start=1
+):
+    _late(owner, step, number)
+"""
+)
+
+_INFERENCE = (
+    _ON_TURN
+    + """
+_run = TritonPythonModel._run
+
+
+def _late(self, tensors):
+    _turn[0] += 1
+    if (_turn[0] - 1) % {places} == {places} - 1:
+        _delay()
+    return _run(self, tensors)
+
+
+TritonPythonModel._run = _late
+"""
+)
+
+LATE_LOCUSTFILE = (
+    "from bench.generator.users import VisionUser\n"
+    + _ON_TURN
+    + """
+
+class LateUser(VisionUser):
+    pass
+
+
+def ask(user):
+    _turn[0] += 1
+    if _turn[0] % 2 == 0:
+        _delay()
+    VisionUser.ask(user)
+
+
+VisionUser.abstract = True
+LateUser.abstract = False
+LateUser.tasks = [ask]
+"""
+)
+
+
+def _filled(template: str) -> str:
+    return template.replace("{delay_ns}", str(DELAY_NS)).replace("{places}", str(len(PLACES)))
+
+
+def late_locustfile(folder: Path) -> Path:
+    """Write a locustfile whose user is late for every second request."""
+    path = folder / "late.py"
+    path.write_text(_filled(LATE_LOCUSTFILE))
+    return path
+
+
+def late_server(folder: Path) -> triton.Server:
+    """Start a server with one instance of each model that delays as PLACES says."""
+    repository, backends = folder / "repository", folder / "backends"
+    shutil.copytree(paths.REPOSITORY, repository)
+    shutil.copytree(paths.BACKENDS, backends)
+    (repository / "preprocess_classification_opencv" / "1" / "model.py").write_text(
+        _filled(_PREPROCESS)
+    )
+    with (backends / "onnxruntime" / "model.py").open("a") as file:
+        file.write(_filled(_INFERENCE))
+    return triton.start(
+        folder / "server",
+        repository=repository,
+        backends=backends,
+        sizes=triton.Sizes(preprocess=1, inference=1),
+        models=["classification_opencv"],
+    )
+
+
+class LateProxy(socketserver.ThreadingTCPServer):
+    """Forwards to a server; every second time that `mark` comes by, on the way there or, with
+    `back`, on the way back, it is DELAY_NS late.
+    """
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, port: int, *, mark: bytes = b"POST /v2/models/", back: bool = False) -> None:
+        super().__init__((processes.HOST, 0), _Forward)
+        self.target, self.mark, self.back = port, mark, back
+        self.turn = 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, host:port."""
+        return f"{processes.HOST}:{self.server_address[1]}"
+
+    def hold(self, data: bytes) -> None:
+        """Be late if it is time to."""
+        if self.mark in data:
+            self.turn += 1
+            if self.turn % 2 == 0:
+                _delay()
+
+
+class _Forward(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        proxy = self.server
+        assert isinstance(proxy, LateProxy)
+        hold, pass_on = proxy.hold, _pass_on
+        there, back = (pass_on, hold) if proxy.back else (hold, pass_on)
+        with socket.create_connection((processes.HOST, proxy.target)) as upstream:
+            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            pump = threading.Thread(target=_pump, args=(upstream, self.request, back), daemon=True)
+            pump.start()
+            _pump(self.request, upstream, there)
+
+
+def _pass_on(_: bytes) -> None:
+    """Do not delay."""
+
+
+def _pump(source: socket.socket, target: socket.socket, hold: Callable[[bytes], None]) -> None:
+    with contextlib.suppress(OSError):  # one side has hung up
+        while data := source.recv(1 << 20):
+            hold(data)
+            target.sendall(data)
+
+
+def _delay() -> None:
+    end = time.monotonic_ns() + DELAY_NS
+    time.sleep(DELAY_NS / 1e9 - 0.002)
+    while time.monotonic_ns() < end:
+        pass

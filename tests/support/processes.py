@@ -1,0 +1,100 @@
+"""Starting the real commands as a user would, and seeing that nothing of them stays behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+PYTHON = sys.executable
+BENCH = (PYTHON, "-m", "bench")
+LOCUST = (PYTHON, "-m", "locust", "-f", str(ROOT / "bench" / "load.py"))
+TIMEOUT_S = 60.0
+
+
+def environment() -> dict[str, str]:
+    """The environment, with this checkout's packages to import."""
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def run(
+    command: tuple[str, ...], *arguments: object, timeout_s: float = TIMEOUT_S
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; stdin is closed."""
+    return subprocess.run(
+        [*command, *map(str, arguments)],
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def started(
+    command: tuple[str, ...], *arguments: object, log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command with its output in `log`; afterwards kill what is left of it."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, *map(str, arguments)],
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield process
+    finally:
+        left = family(process)
+        for each in left:
+            with contextlib.suppress(psutil.Error):
+                each.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def family(process: subprocess.Popen[Any]) -> list[psutil.Process]:
+    """The process and all that it started."""
+    with contextlib.suppress(psutil.Error):
+        parent = psutil.Process(process.pid)
+        return [parent, *parent.children(recursive=True)]
+    return []
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run; psutil knows a process from a later one with its number."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def until(true: Callable[[], Any], what: str, *, timeout_s: float = TIMEOUT_S) -> Any:
+    """Wait until the call gives something true, and return it."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        result = true()
+        if result:
+            return result
+        time.sleep(0.05)
+    raise AssertionError(f"not within {timeout_s:.0f} s: {what}")
+
+
+def wait_gone(processes: list[psutil.Process]) -> None:
+    """Fail unless all of the processes end soon."""
+    until(lambda: not alive(processes), "everything ends", timeout_s=30)

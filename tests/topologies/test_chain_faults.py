@@ -1,0 +1,369 @@
+"""What becomes of requests when workers are killed, brokers restart, and messages are broken."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from brokers import SERVICE_OF, Services
+from chains import (
+    COLOURS,
+    NEVER,
+    RED,
+    SLOW,
+    STUCK,
+    asking,
+    changed,
+    number_of,
+    picture,
+    says,
+    tiny_crop,
+    worker,
+)
+from jpegs import BAD, GOOD
+from processes import BENCH, family, started, until, wait_gone
+
+from bench.generator.setup import setup_of
+from bench.record import records
+from bench.record.scenario import Settings
+from pipelines import processes
+from pipelines.brokers import Broker, broker
+from pipelines.errors import BrokerError, EngineError
+from pipelines.servers import control, triton
+from pipelines.servers.redis import start_redis
+from pipelines.spans import Trail
+from pipelines.tasks.inputs import ModelInput
+from pipelines.topologies import choose
+from pipelines.topologies.brokered import client, messages
+from pipelines.topologies.brokered.client import Collector
+from pipelines.topologies.brokered.gathering import Arrived, Pending
+from pipelines.topologies.brokered.packing import Packing
+from pipelines.topologies.brokered.stages import IN_FLIGHT, Gate
+
+CROPS = messages.crops_topic("faces")
+Content = bytes | tuple[str, bytes]
+
+
+@pytest.fixture
+def settings(triton: triton.Server, running: Services, request: pytest.FixtureRequest) -> Settings:
+    """Faces by the topology that the test is marked with, or over Redis streams."""
+    topology = getattr(request, "param", "redis-streams")
+    made = Settings(
+        pipeline="faces",
+        server=triton.url,
+        topology=topology,
+        broker=running.url(SERVICE_OF[topology]),
+    )
+    control.load(triton.url, choose.models(setup_of(made)))
+    return made
+
+
+@pytest.mark.parametrize("settings", ["redis-streams", "kafka-tuned"], indirect=True)
+def test_what_a_killed_worker_held_is_taken_over(settings: Settings, tmp_path: Path) -> None:
+    image, _ = picture("faces-5")
+    with asking(changed(settings, topology="direct")) as ask:
+        expected = ask(image, request_id="expected").answer
+    stuck, logs = changed(settings, transport=STUCK), {}
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as pool:
+        ask = stack.enter_context(asking(settings))
+        doomed = {}
+        for stage in messages.STAGES:
+            logs[stage] = tmp_path / f"doomed-{stage}"
+            doomed[stage] = stack.enter_context(worker(stuck, stage, log=logs[stage]))
+        answering = pool.submit(ask, image, request_id="asked")
+        for stage, victim in doomed.items():
+            says(logs[stage], STUCK)  # in the middle of what it took
+            log = tmp_path / f"other-{stage}"
+            stack.enter_context(worker(settings, stage, log=log))
+            says(log, "ready")
+            victim.kill()
+        answer = answering.result(20).answer
+    assert np.array_equal(answer.regions, expected.regions)
+    assert np.allclose(answer.values, expected.values, atol=1e-5)
+
+
+class Counting(Pending):
+    """Also counts how often each crop was answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times = Counter[int]()
+
+    def add(self, arrived: Arrived) -> None:
+        """Count, then gather."""
+        if isinstance(arrived.reply, messages.Readings):
+            self.times.update(reading.index for reading in arrived.reply.readings)
+        super().add(arrived)
+
+
+@contextlib.contextmanager
+def first_stage(settings: Settings) -> Iterator[tuple[Broker, Collector]]:
+    """What a first stage and a client need, to play both."""
+    kind, url = str(settings.topology), str(settings.broker)
+    link, collector = broker(kind, url), Collector(kind, url)
+    try:
+        yield link, collector
+    finally:
+        collector.close()
+        link.close()
+
+
+def put(link: Broker, collector: Collector, requests: dict[str, list[Content]]) -> None:
+    """Put regions and crops of the requests, all together; a crop's content is raw if it is bytes,
+    else its form and itself."""
+    sent, back = messages.sent_now(time.monotonic_ns()), collector.topic
+    found, crops = [], []
+    for request, contents in requests.items():
+        regions = np.zeros((len(contents), 15), np.float32)
+        found.append(messages.Regions(request, regions.shape, regions.tobytes(), Trail(), sent))
+        for index, content in enumerate(contents):
+            form, data = ("raw", content) if isinstance(content, bytes) else content
+            crops.append(messages.Crop(request, back, index, form, data, sent))
+    link.put(back, [messages.encode(each) for each in found])
+    link.put(CROPS, [messages.encode(each) for each in crops])
+
+
+@pytest.mark.parametrize("settings", ["redis-streams", "kafka-tuned"], indirect=True)
+def test_of_ten_thousand_crops_none_is_lost_or_counted_twice(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "Pending", Counting)
+    settings = changed(settings, transport=COLOURS, server=NEVER, batch=16)
+    crops = {str(request): list(range(10 * request, 10 * request + 10)) for request in range(1000)}
+    pending: dict[str, Pending] = {}
+    logs = [tmp_path / name for name in ("doomed", "other")]
+    with (
+        worker(changed(settings, server="5,10"), "second", log=logs[0]) as doomed,
+        worker(settings, "second", log=logs[1]),
+        first_stage(settings) as (link, collector),
+    ):
+        for log in logs:
+            says(log, "ready")
+        gate = Gate(link, CROPS, limit=400)
+        for first in range(0, 1000, 10):
+            some = [str(request) for request in range(first, first + 10)]
+            pending |= {request: collector.expect(request) for request in some}
+            gate.wait(100)
+            put(link, collector, {each: list(map(tiny_crop, crops[each])) for each in some})
+            if first == 500:
+                says(logs[0], SLOW)
+        says(logs[0], STUCK)
+        doomed.kill()
+        for request, expected in crops.items():
+            gathered = pending[request]
+            assert gathered.done.wait(20)
+            assert gathered.error is None
+            answers = [gathered.answers[index][2].answer for index in range(10)]
+            assert [number_of(answer) for answer in answers] == expected
+        until(lambda: link.depth(CROPS) == 0, "all are acknowledged")
+    times = [count for each in pending.values() for count in each.times.values()]
+    assert len(times) == 10_000
+    assert max(times) == 2  # what it was slow with
+
+
+def test_what_is_broken_fails_its_own_request_and_no_other(
+    settings: Settings, tmp_path: Path
+) -> None:
+    requests: dict[str, list[Content]] = {
+        "good": [tiny_crop(1), tiny_crop(2)],
+        "one byte short": [tiny_crop(3), b"12"],
+        "broken JPEG": [("jpeg", BAD["cut in half"][0])],
+        "empty JPEG": [("jpeg", b"")],
+        "another size": [("jpeg", GOOD)],
+        "lost": [("reference", b"claim:lost:1")],
+        "no key": [("reference", b"\xff\xfe")],
+        "refused": [RED, tiny_crop(4)],
+        "good too": [tiny_crop(5)],
+    }
+    words = {
+        "one byte short": "crop 1: the crop has 2 bytes",
+        "broken JPEG": "crop 0: the JPEG is truncated",
+        "empty JPEG": "crop 0: the image is empty",
+        "another size": "crop 0: the crop is no JPEG of 1x1 pixels",
+        "lost": "crop 0: the crop is gone",
+        "no key": "crop 0: the crop is gone",
+        "refused": "crop 0: I do not like red",
+    }
+    log = tmp_path / "second"
+    settings = changed(settings, transport=COLOURS, server=NEVER, claims=settings.broker, batch=16)
+    with first_stage(settings) as (link, collector):
+        pending = {name: collector.expect(name) for name in requests}
+        link.put(CROPS, [b"what is that?"])
+        put(link, collector, requests)  # before there is a worker: it will take all at once
+        with worker(settings, "second", log=log):
+            for name, each in pending.items():
+                assert each.done.wait(20), name
+                assert words.get(name, "None") in str(each.error)
+        assert [number_of(pending["good"].answers[index][2].answer) for index in (0, 1)] == [1, 2]
+    assert "dropped a message of 13 bytes" in log.read_text()
+
+
+def test_crops_in_a_redis_that_is_away_fail_and_others_do_not() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        packing = Packing("raw", claims_url=f"127.0.0.1:{unused.getsockname()[1]}")
+        sent = messages.sent_now(0)
+        crops = [
+            messages.Crop("r", "back", index, form, b"123", sent)
+            for index, form in enumerate(("raw", "reference"))
+        ]
+        pixels, error = packing.unpack(crops, ModelInput(1, 1, "stretch"))
+        packing.drop(crops)  # nothing to be done
+        packing.close()
+    assert np.array_equal(pixels, [[[49, 50, 51]]])
+    assert isinstance(error, BrokerError)
+
+
+def test_a_broken_image_fails_its_own_request_and_no_other(
+    settings: Settings, tmp_path: Path
+) -> None:
+    log = tmp_path / "first"
+    images = (picture("faces-0")[0], BAD["cut in half"][0], picture("faces-1")[0])
+    with contextlib.ExitStack() as stack:
+        link = broker(str(settings.topology), str(settings.broker))
+        stack.callback(link.close)
+        link.put(messages.images_topic("faces"), [b"what is that?"])
+        stack.enter_context(worker(settings, "first", log=log))
+        stack.enter_context(worker(settings, "second", log=tmp_path / "second"))
+        ask = stack.enter_context(asking(settings))
+        with ThreadPoolExecutor(3) as pool:
+            first, broken, second = (
+                pool.submit(ask, image, request_id=f"r{number}")
+                for number, image in enumerate(images)
+            )
+            assert first.result().answer.values == []
+            assert len(second.result().answer.values) == 1
+            with pytest.raises(EngineError, match="the JPEG is truncated"):
+                broken.result()
+    assert "dropped a message of 13 bytes" in log.read_text()
+
+
+def test_a_worker_that_is_there_before_its_broker_waits_and_says_so(tmp_path: Path) -> None:
+    port, log = processes.choose_port(None), tmp_path / "second"
+    settings = Settings(
+        pipeline="faces",
+        transport=COLOURS,
+        server=NEVER,
+        topology="redis-streams",
+        broker=f"127.0.0.1:{port}",
+    )
+    with worker(settings, "second", log=log):
+        says(log, f"waiting for the broker: Redis at 127.0.0.1:{port} does not answer")
+        with start_redis(tmp_path / "redis", port) as redis:
+            redis.wait_ready()
+            says(log, "ready")
+            with first_stage(settings) as (link, collector):
+                pending = collector.expect("r")
+                put(link, collector, {"r": [tiny_crop(1)]})
+                assert pending.done.wait(10)
+                assert pending.error is None
+                assert log.read_text().count("\n") == 2  # it says each once
+
+
+def test_a_first_stage_holds_back_while_the_second_stands_still(
+    settings: Settings, tmp_path: Path
+) -> None:
+    image, _ = picture("faces-12")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(worker(settings, "first", log=tmp_path / "first"))
+        second = stack.enter_context(worker(settings, "second", log=tmp_path / "second"))
+        for stage in messages.STAGES:
+            says(tmp_path / stage, "ready")
+        second.send_signal(signal.SIGSTOP)
+        ask = stack.enter_context(asking(settings))
+        link = broker(str(settings.topology), str(settings.broker))
+        stack.callback(link.close)
+        with ThreadPoolExecutor(12) as pool:
+            answering = [pool.submit(ask, image, request_id=f"r{i}") for i in range(12)]
+            until(lambda: link.depth(CROPS) > IN_FLIGHT - 12, "it is full")
+            depths = []
+            for _ in range(100):
+                depths.append(link.depth(CROPS))
+                time.sleep(0.01)
+            second.send_signal(signal.SIGCONT)
+            while not all(each.done() for each in answering):
+                depths.append(link.depth(CROPS))
+                time.sleep(0.01)
+            outcomes = [each.result() for each in answering]
+    assert max(depths) <= IN_FLIGHT
+    assert all(len(outcome.answer.answers) == 12 for outcome in outcomes)
+    # What waited was taken in batches of 8, so crops of different requests shared some.
+    askers = [{call.id.split("/")[0] for call in outcome.calls} for outcome in outcomes]
+    assert max(map(len, askers)) > 1
+    assert max(call.items for outcome in outcomes for call in outcome.calls) == settings.batch
+
+
+def measured(folder: Path) -> list[records.Request]:
+    """The requests of the one run in the folder so far, without those of its warm-up."""
+    return [
+        request
+        for run in folder.glob("*/manifest.json")
+        for request in records.read_requests(run.parent)
+        if request.due_ns >= records.read_manifest(run.parent).window_start_ns
+    ]
+
+
+def test_a_run_survives_a_redis_that_restarts_and_says_how_many_requests_failed(
+    settings: Settings, running: Services, tmp_path: Path
+) -> None:
+    folder, log = tmp_path / "results", tmp_path / "log"
+    load = (
+        *("--topology", settings.topology, "--broker-url", settings.broker, "--users", 4),
+        *("--server", settings.server, "--warmup", "0.5s", "--duration", "5s"),
+    )
+    with started(BENCH, "run", "faces", *load, "--results", folder, log=log) as process:
+        until(lambda: measured(folder), "requests that count")
+        members = family(process)
+        running.kill("redis")
+        time.sleep(0.3)
+        running.revive("redis")
+        back_ns = time.monotonic_ns()
+        assert process.wait(60) == 4, log.read_text()
+        wait_gone(members)
+    requests = measured(folder)
+    errors = [request.error for request in requests if request.error is not None]
+    assert errors
+    assert all(
+        error.startswith(f"Redis at {settings.broker} does not answer: ") for error in errors
+    )
+    later = [request for request in requests if request.start_ns > back_ns + 1e9]
+    assert later
+    assert [request for request in later if request.error is not None] == []
+    said = log.read_text()
+    assert "INVALID" in said
+    assert re.search(r"[1-9]\d* of [1-9]\d* requests failed", said)
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("settings", ["kafka-tuned"], indirect=True)
+def test_while_kafka_restarts_requests_fail_and_then_work_again(
+    settings: Settings, running: Services, tmp_path: Path
+) -> None:
+    image, _ = picture("faces-1")
+    with (
+        worker(settings, "first", log=tmp_path / "first"),
+        worker(settings, "second", log=tmp_path / "second"),
+        asking(settings) as ask,
+    ):
+        assert len(ask(image, request_id="before").answer.answers) == 1
+        running.kill("kafka")
+        with pytest.raises(BrokerError, match=f"Kafka at {settings.broker}: "):
+            ask(image, request_id="without")
+        running.revive("kafka")
+
+        def answered() -> bool:
+            with contextlib.suppress(BrokerError):
+                return len(ask(image, request_id="after").answer.answers) == 1
+            return False
+
+        until(answered, "requests work again")
+        assert answered()
