@@ -23,6 +23,7 @@ from bench.compare import gate, randomization
 from bench.compare.gate import NOISY, PASS, REGRESSION, is_decided, relative
 from bench.compare.observations import STAGE, Observations
 from bench.compare.randomization import Floats, looks
+from bench.runs.experiments import experiment as experiments
 from pipelines.errors import ServerError
 
 JOBS = 1000
@@ -177,7 +178,7 @@ def test_each_job_has_a_line_and_the_end_says_how_often_the_gate_was_wrong(
 def test_a_job_that_ends_in_an_error_says_nothing_and_the_others_go_on(
     made: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = alarms.experiment
+    whole = experiments.experiment
 
     def experiment(*args: Any, **others: Any) -> Path:
         if not made:
@@ -201,7 +202,7 @@ def test_an_absolute_limit_is_refused(tmp_path: Path) -> None:
 def test_a_ctrl_c_leaves_what_is_known(
     made: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = alarms.experiment
+    whole = experiments.experiment
 
     def experiment(*args: Any, **others: Any) -> Path:
         if len(made) == 1:
@@ -210,7 +211,8 @@ def test_a_ctrl_c_leaves_what_is_known(
 
     monkeypatch.setattr("bench.runs.experiments.experiment.experiment", experiment)
     done = CliRunner().invoke(
-        bench, ["alarms", "--images", "small", "--results", str(tmp_path), "--slower", "0"]
+        bench,
+        ["selfcheck", "alarms", "--images", "small", "--results", str(tmp_path), "--slower", "0"],
     )
     assert done.exit_code != 0
     assert "false alarms: 0 of 1 job without a change; 1 passed" in done.stdout

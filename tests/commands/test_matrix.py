@@ -388,7 +388,6 @@ def made_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setattr(command, "each_run", each_run)
     monkeypatch.setattr(command, "summary_of", summary_of)
     monkeypatch.setattr(command, "need_images", lambda names: setattr(it, "built", names))
-    monkeypatch.setattr(command, "images_of", lambda _: None)
     monkeypatch.setattr(command, "equipped", equipped)
     return it
 

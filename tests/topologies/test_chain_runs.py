@@ -128,7 +128,10 @@ def test_of_a_killed_run_no_process_is_left_and_nothing_for_ever(
         *("--transport", "shm", "--users", users, "--duration", "60s", "--results", folder),
     )
     with started(BENCH, "run", "faces", *load, log=tmp_path / "log") as process:
-        until(lambda: b"\n" in b"".join(map(Path.read_bytes, folder.glob("*/*.jsonl"))), "requests")
+        until(
+            lambda: b"\n" in b"".join(map(Path.read_bytes, folder.glob("*/requests-*.jsonl"))),
+            "requests",
+        )
         members = family(process)
         assert shared_memory(members)
         for member in members:
