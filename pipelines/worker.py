@@ -10,20 +10,20 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
 from pipelines import tasks
 from pipelines.brokers import BROKERS, Broker, broker
-from pipelines.engines.choose import TRANSPORTS, engine
+from pipelines.engines.choose import engine
 from pipelines.errors import BrokerError, VisiontaxError
-from pipelines.preprocess.ways import WAYS
 from pipelines.servers import malloc
-from pipelines.topologies.brokered import messages
+from pipelines.topologies.brokered.messages import STAGES
 from pipelines.topologies.brokered.packing import Packing
 from pipelines.topologies.brokered.stages import First, Second
-from pipelines.topologies.choose import PLACES
-from pipelines.topologies.steps import MOST_CROPS
+from pipelines.topologies.scenario import Setup, click_options
 
 WAIT_S = 0.5
 _AGAIN_S = 0.5
@@ -84,49 +84,39 @@ class Loop:
         print(f"{self.name}: {what}", file=sys.stderr, flush=True)
 
 
-@click.command()
+@click.command(params=click_options(Setup, without=("pipeline",)))
 @click.argument("chain", type=click.Choice([chain.name for chain in tasks.chains()]))
-@click.argument("stage", type=click.Choice(messages.STAGES))
-@click.option("--topology", type=click.Choice(list(BROKERS)), required=True)
-@click.option("--broker-url", required=True, help="host:port of the broker.")
-@click.option("--server", required=True, help="host:port of Triton, for the transport.")
-@click.option("--transport", type=click.Choice(list(TRANSPORTS)), default="http")
-@click.option("--preprocess", type=click.Choice(list(WAYS)), default="opencv")
-@click.option("--place", type=click.Choice(PLACES), default="server")
-@click.option("--crops", type=click.Choice(messages.FORMS), default="raw")
-@click.option("--claims-url", help="host:port of the Redis that keeps crops sent by reference.")
-@click.option(
-    "--batch", type=click.IntRange(1, MOST_CROPS), default=8, help="Most crops at a time."
-)
+@click.argument("stage", type=click.Choice(STAGES))
+@click.option("--scenario", hidden=True, help="All settings, as one JSON document.")
 @click.option(
     "--ready-file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file that is there while the broker answers.",
 )
 def command(
-    chain: str,
-    stage: str,
-    topology: str,
-    broker_url: str,
-    server: str,
-    transport: str,
-    preprocess: str,
-    place: str,
-    crops: str,
-    claims_url: str | None,
-    batch: int,
-    ready_file: Path | None,
+    chain: str, stage: str, scenario: str | None, ready_file: Path | None, **chosen: Any
 ) -> None:
     """Work as one stage of a chain until SIGTERM or Ctrl-C."""
     malloc.keep_freed()
-    link, ask = broker(topology, broker_url), engine(transport, server)
-    packing = Packing(crops, claims_url=claims_url)
+    if scenario:
+        setup = msgspec.json.decode(scenario, type=Setup)
+        server = setup.asked_at
+    else:
+        given = {name: value for name, value in chosen.items() if value is not None}
+        setup = Setup(pipeline=chain, **given)
+        server = setup.server or ""
+    _check(setup, server)
+    link = broker(str(setup.topology), str(setup.broker))
+    ask = engine(setup.transport, server, service_s=setup.service_s)
+    packing = Packing(setup.crops, claims_url=setup.claims)
     known = tasks.chain(chain)
     worker: First | Second
     if stage == "first":
-        worker = First(link, ask, known, way=preprocess, place=place, packing=packing)
+        worker = First(
+            *(link, ask, known), way=setup.preprocess, place=setup.place, packing=packing
+        )
     else:
-        worker = Second(link, ask, known, packing=packing, most=batch)
+        worker = Second(link, ask, known, packing=packing, most=setup.batch)
     loop = Loop(link, worker, f"{stage} stage of {chain}", ready_file)
     signal.signal(signal.SIGTERM, loop.stop)
     signal.signal(signal.SIGINT, loop.stop)
@@ -136,6 +126,18 @@ def command(
         loop.mark(ready=False)
         for open_one in (packing, link, ask):
             open_one.close()
+
+
+def _check(setup: Setup, server: str) -> None:
+    setup.check()
+    setup.check_broker()
+    if not setup.brokered:
+        raise VisiontaxError(
+            f"the topology {setup.topology} has no workers",
+            hint=f"say which with --topology: {', '.join(BROKERS)}",
+        )
+    if setup.traced and not server:
+        raise VisiontaxError("it is not said where Triton is", hint="say it with --server")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ GROUPS = {
         "models": "Build the models of the repository.",
         "plans": "Build TensorRT plans of the DNNs, where there is a GPU.",
         "images": "Make image sets: photographs, faces and lines of text.",
+        "protocol": "Print what this checkout speaks with other revisions.",
         "doctor": "Say what this machine can run and what is missing.",
     },
     "about visiontax itself": {

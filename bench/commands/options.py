@@ -10,14 +10,12 @@ import click
 
 from bench.compare import thresholds
 from bench.compare.randomization import FEWEST
-from bench.compare.thresholds import Threshold
 from bench.record import folders
-from bench.record.scenario import seconds, workers_of
+from bench.record.scenario import Settings
 from pipelines.engines.choose import TRANSPORTS
-from pipelines.errors import VisiontaxError
 from pipelines.servers.device import CPU, Device, parse
 from pipelines.servers.sizing import Sizes, default_sizes
-from pipelines.topologies.steps import MOST_CROPS
+from pipelines.topologies.scenario import Text, click_options, table
 
 
 class Rounds(click.ParamType[int]):
@@ -70,30 +68,25 @@ class Several(click.ParamType[list[str]]):
         return names
 
 
-class Workers(click.ParamType[tuple[int, int]]):
-    """How many workers each stage has."""
-
-    name = "N,M"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the two numbers."""
-        try:
-            return workers_of(value) if isinstance(value, str) else value
-        except VisiontaxError as error:
-            self.fail(f"{error}; {error.hint}", param, ctx)
+DEVICE = Text("DEVICE", parse)
+"""Where models run, on a command line."""
 
 
-class On(click.ParamType[Device]):
-    """Where models run."""
+def scenario_options(
+    *, several: Sequence[str] = (), without: Sequence[str] = (), **changes: dict[str, Any]
+) -> list[click.Parameter]:
+    """Return the options of a scenario's settings, but the pipeline; `changes` are of single ones.
 
-    name = "DEVICE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the device."""
-        try:
-            return parse(value) if isinstance(value, str) else value
-        except VisiontaxError as error:
-            self.fail(f"{error}; {error.hint}", param, ctx)
+    Those that are `several` take names, separated by commas.
+    """
+    changed: dict[str, dict[str, Any]] = {"device": {"type": DEVICE}}
+    changed["transport"] = {"type": click.Choice(OFFERED)}
+    for field in several:
+        known = OFFERED if field == "transport" else table(Settings)[field].known
+        changed[field] = {"type": Several(list(known) or None), "metavar": "NAMES"}
+    for field, change in changes.items():
+        changed[field] = changed.get(field, {}) | change
+    return [*click_options(Settings, without=("pipeline", *without), **changed)]
 
 
 def sizes_options(command: Command) -> Command:
@@ -101,8 +94,7 @@ def sizes_options(command: Command) -> Command:
     made = (
         click.option(
             "--device",
-            "on",
-            type=On(),
+            type=DEVICE,
             default=str(CPU),
             help="Where the DNNs run: cpu, gpu, or gpu:0,1.",
         ),
@@ -116,68 +108,15 @@ def sizes_options(command: Command) -> Command:
     return command
 
 
-def sizes_of(on: Device, *, preprocess: int | None, inference: int | None) -> Sizes:
+def sizes_of(device: Device, *, preprocess: int | None, inference: int | None) -> Sizes:
     """Return the sizes that these options ask for."""
-    default = default_sizes(on)
+    default = default_sizes(device)
     return Sizes(
         preprocess=preprocess or default.preprocess,
         inference=inference or default.inference,
-        device=on,
+        device=device,
     )
 
 
-def stack_options(command: Command) -> Command:
-    """Give a command the options that say what a run of a chain needs beside the load."""
-    made = (
-        click.option(
-            "--broker-url", help="A running broker's host:port; without it one is started."
-        ),
-        click.option(
-            "--workers", type=Workers(), default="1,1", help="Of the first and of the second stage."
-        ),
-        click.option(
-            "--batch", type=click.IntRange(1, MOST_CROPS), default=8, help="Most crops taken."
-        ),
-        click.option(
-            "--server", help="A running Triton's HTTP address; without it one is started."
-        ),
-    )
-    for option in reversed(made):
-        command = option(command)
-    return command
-
-
-class Duration(click.ParamType[float]):
-    """A duration on the command line, as seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Read the text, or keep seconds."""
-        if isinstance(value, int | float):
-            return float(value)
-        try:
-            return seconds(value)
-        except VisiontaxError as error:
-            self.fail(f"{error}; {error.hint}", param, ctx)
-
-
-DEFAULT_IMAGES = {"faces": "faces-4", "text": "text-4"}
-"""What is asked with unless the user says; `medium` for the others."""
-
-
-class Limit(click.ParamType[Threshold]):
-    """A threshold on the command line."""
-
-    name = "limit"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the threshold."""
-        if isinstance(value, Threshold):
-            return value
-        try:
-            return thresholds.parse(value)
-        except VisiontaxError as error:
-            self.fail(f"{error}; {error.hint}", param, ctx)
+LIMIT = Text("limit", thresholds.parse)
+"""A threshold on a command line."""

@@ -8,61 +8,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+import msgspec
 
-from bench.commands.options import DEFAULT_IMAGES, OFFERED, Duration, On, Workers
-from bench.generator.setup import setup_of
+from bench.commands.options import scenario_options
 from bench.prepare.images.sets import SETS
-from bench.record.scenario import Settings
+from bench.record.scenario import Settings, settings_of
 from bench.runs.experiments.side import Side
-from pipelines import tasks
 from pipelines.errors import VisiontaxError
-from pipelines.preprocess.ways import WAYS
-from pipelines.servers.device import CPU
-from pipelines.topologies.brokered.messages import FORMS
-from pipelines.topologies.choose import DEFAULT_TOPOLOGY, PLACES, TOPOLOGIES
-from pipelines.topologies.steps import MOST_CROPS
+from pipelines.topologies.scenario import click_option, table
 
-COMMON = (
-    click.Option(
-        ["--images"], metavar="NAME", help="An image set, or a folder of JPEGs.  [as bench run]"
-    ),
-    click.Option(["--preprocess"], type=click.Choice(sorted(WAYS)), default="opencv"),
-    click.Option(
-        ["--place"], type=click.Choice(PLACES), default="server", help="Who preprocesses."
-    ),
-    click.Option(
-        ["--transport"],
-        type=click.Choice(OFFERED),
-        default="http",
-        help="How requests travel to Triton.",
-    ),
-    click.Option(
-        ["--topology"],
-        type=click.Choice(TOPOLOGIES),
-        help="How a chain's DNNs are connected.  [direct]",
-    ),
-    click.Option(
-        ["--crops"],
-        type=click.Choice(FORMS),
-        default="raw",
-        help="How crops travel through a broker.",
-    ),
-    click.Option(
-        ["--workers"], type=Workers(), default="1,1", help="Of the first and of the second stage."
-    ),
-    click.Option(
-        ["--batch"], type=click.IntRange(1, MOST_CROPS), default=8, help="Most crops taken."
-    ),
-    click.Option(
-        ["--users"], type=click.IntRange(1), default=4, help="Users who each wait for answers."
-    ),
-    click.Option(
-        ["--warmup"], type=Duration(), default="2s", help="How long each side runs at first."
-    ),
-    click.Option(
-        ["--device", "on"], type=On(), default=str(CPU), help="Where the servers have DNNs."
-    ),
-    click.Option(["--seed"], type=int, default=1, help="Of the blocks, and the order of images."),
+_OWN = ("server", "broker", "claims")
+"""What only a side can say: two sides with one of these in common would disturb each other."""
+
+COMMON = scenario_options(
+    without=_OWN,
+    users={"default": 4},
+    warmup_s={"help": "How long each side runs at first."},
+    seed={"help": "Of the blocks, and the order of images."},
 )
 """What both sides have in common, where a side says nothing else: options of `bench run`."""
 
@@ -71,13 +33,16 @@ OWN = (
         ["--repo", "repository"], type=click.Path(path_type=Path, exists=True, file_okay=False)
     ),
     click.Option(["--rev", "revision"]),
-    click.Option(["--server"]),
-    click.Option(["--broker-url", "broker"]),
-    click.Option(["--claims-url", "claims"]),
+    *(click_option(name, table(Settings)[name]) for name in _OWN),
 )
-"""What only a side can say: two sides with one of these in common would disturb each other."""
+"""What only a side can say, as options."""
 
-KEYS = {option.opts[0].removeprefix("--"): option for option in (*COMMON, *OWN)}
+KEYS = {
+    name.removeprefix("--"): option
+    for option in (*COMMON, *OWN)
+    for name in option.opts
+    if name.startswith("--")
+}
 """Each key of a side, and how its value is read."""
 
 
@@ -87,33 +52,18 @@ def read(name: Literal["a", "b"], text: str, *, pipeline: str, common: Mapping[s
     Raises click.UsageError naming the side when a key or a value is wrong, or goes with no other.
     """
     values = {**common, **_parse(name, text)}
-    images = values.get("images") or DEFAULT_IMAGES.get(pipeline, "medium")
-    server = values.get("server")
-    settings = Settings(
-        pipeline=pipeline,
-        images=images if images in SETS else str(Path(images).resolve()),
-        preprocess=values["preprocess"],
-        place=values["place"],
-        transport=values["transport"],
-        topology=values["topology"] or (DEFAULT_TOPOLOGY if tasks.is_chain(pipeline) else None),
-        crops=values["crops"],
-        workers=values["workers"],
-        batch=values["batch"],
-        users=values["users"],
-        warmup_s=values["warmup"],
-        seed=values["seed"],
-        server=server.removeprefix("http://").rstrip("/") if server else None,
-        broker=values.get("broker"),
-        claims=values.get("claims"),
-    )
+    settings = settings_of({**values, "pipeline": pipeline})
+    if settings.images not in SETS:
+        images = str(Path(settings.images).resolve())
+        settings = msgspec.structs.replace(settings, images=images)
     repository, revision = values.get("repository"), values.get("revision")
-    if server and repository:
+    if settings.server and repository:
         raise click.UsageError(f"--{name}: server= has its own repository; leave repo= out")
     try:
-        setup_of(settings, broker="to be started").check()
+        settings.check()
     except VisiontaxError as error:
         raise click.UsageError(f"--{name}: {error}; {error.hint}") from error
-    return Side(name, text.strip(), settings, values["on"], repository, revision)
+    return Side(name, text.strip(), settings, repository, revision)
 
 
 def check_apart(a: Side, b: Side, *, option: str) -> None:

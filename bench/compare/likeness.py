@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from bench.record.records import Manifest
 from bench.record.scenario import Settings
+from pipelines.topologies.scenario import flag, table
 
-_WITH_A_BROKER = ("crops", "workers", "batch")
-_NOT_COMPARED = ("pipeline", "seed", "warmup_s", "broker", "claims")
+_NOT_COMPARED = ("pipeline", "seed", "warmup_s", "server", "grpc_port", "broker", "claims")
 
 MADE_OF: dict[str, Callable[[Manifest], dict[str, object]]] = {
     "revision": lambda manifest: {"revision": manifest.revision},
@@ -20,8 +20,11 @@ MADE_OF: dict[str, Callable[[Manifest], dict[str, object]]] = {
 THINGS = (*(name for name in Settings.__struct_fields__ if name not in _NOT_COMPARED), *MADE_OF)
 """What can be compared, by name."""
 
-WORDS = {"repo": ("models",), "rev": tuple(MADE_OF)}
-"""What a side of `bench ab` can differ in that is no setting, and the THINGS which that changes."""
+WORDS = {flag(field).removeprefix("--"): (field,) for field in table(Settings)} | {
+    "repo": ("models",),
+    "rev": tuple(MADE_OF),
+}
+"""What a side of `bench ab` can say, and the THINGS which that changes."""
 
 
 def thing_of(manifest: Manifest, thing: str) -> dict[str, object]:
@@ -29,10 +32,10 @@ def thing_of(manifest: Manifest, thing: str) -> dict[str, object]:
     if thing in MADE_OF:
         return MADE_OF[thing](manifest)
     settings = manifest.settings
-    if thing in _WITH_A_BROKER and not settings.brokered:
+    if table(Settings)[thing].with_broker and not settings.brokered:
         return {}
-    if thing == "server" and settings.transport != "fake":
-        return {}  # an address; the fake engine's is its service time
+    if thing == "service_s" and settings.transport != "fake":
+        return {}
     found = {thing: getattr(settings, thing)}
     return found | manifest.image_sizes if thing == "images" else found
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,10 +31,13 @@ INTERVAL_S = 1.0
 class Monitor:
     """The generator's handle on its monitor."""
 
-    def __init__(self, folder: Path, *, server: str | None, broker: str | None) -> None:
+    def __init__(
+        self, folder: Path, *, server: str | None, broker: str | None, workers: Sequence[int] = ()
+    ) -> None:
         command = [sys.executable, "-m", "bench.generator.monitor", str(folder)]
         command += [] if server is None else ["--server", server]
         command += [] if broker is None else ["--broker", broker]
+        command += [word for pid in workers for word in ("--worker", str(pid))]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -66,7 +70,7 @@ def server_processes(url: str) -> list[psutil.Process]:
 
 
 def worker_processes(broker: str) -> list[psutil.Process]:
-    """Return the workers on this host that use the broker at host:port."""
+    """Return the workers, started by hand on this host, that use the broker at host:port."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -76,7 +80,12 @@ def worker_processes(broker: str) -> list[psutil.Process]:
 
 def generator_processes(folder: Path, parent: int) -> list[psutil.Process]:
     """Return the process that started us and every process that records into the folder."""
-    pids = {parent} | {int(path.stem.split("-")[1]) for path in folder.glob("requests-*.jsonl")}
+    return _living(
+        {parent} | {int(path.stem.split("-")[1]) for path in folder.glob("requests-*.jsonl")}
+    )
+
+
+def _living(pids: Iterable[int]) -> list[psutil.Process]:
     found = []
     for pid in pids:
         with contextlib.suppress(psutil.Error):
@@ -136,7 +145,8 @@ class _Trace:
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option("--server", help="Triton's HTTP address, host:port.")
 @click.option("--broker", help="The message broker's address, host:port.")
-def command(folder: Path, server: str | None, broker: str | None) -> None:
+@click.option("--worker", "workers", type=int, multiple=True, help="The pid of a worker.")
+def command(folder: Path, server: str | None, broker: str | None, workers: tuple[int, ...]) -> None:
     """Watch one run until standard input closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = psutil.Process().ppid()
@@ -149,7 +159,11 @@ def command(folder: Path, server: str | None, broker: str | None) -> None:
             sample(generator_processes(folder, parent), role="generator", into=file)
             sample(served, role="server", into=file)
             sample(brokering, role="broker", into=file)
-            sample(worker_processes(broker) if broker else [], role="worker", into=file)
+            sample(
+                _living(workers) or worker_processes(broker) if broker else [],
+                role="worker",
+                into=file,
+            )
             if select.select([sys.stdin], [], [], INTERVAL_S)[0]:
                 break
             trace.fetch()

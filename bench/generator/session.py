@@ -13,13 +13,14 @@ import msgspec
 
 from bench.generator import apportion
 from bench.generator.monitor import Monitor
+from bench.generator.spec import LoadSpec
 from bench.prepare.images.sets import ImageSet
 from bench.record import machine
 from bench.record.folders import make_folder
 from bench.record.records import SCHEMA, Manifest, write_manifest
 from bench.record.scenario import Settings
 from pipelines import tasks
-from pipelines.paths import REPOSITORY, ROOT
+from pipelines.paths import ROOT
 from pipelines.servers.control import device_of
 from pipelines.topologies import choose
 
@@ -33,27 +34,20 @@ COOLDOWN_NS = 1_000_000_000
 class Session:
     """A run that is going on."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        images: ImageSet,
-        results: Path,
-        folder: Path | None,
-        recorded: bool,
-        repository: Path = REPOSITORY,
-    ) -> None:
-        """Make the folder and start the monitor; `repository` is what the server serves.
+    def __init__(self, spec: LoadSpec, *, images: ImageSet, users: int) -> None:
+        """Make the folder and start the monitor, for a load of so many users.
 
         Raises ResultsError when that cannot be.
         """
+        settings = msgspec.structs.replace(spec.scenario, users=users or spec.scenario.users)
         if settings.traced and settings.server:
             model = tasks.first_task(settings.pipeline).dnn.model
             settings = msgspec.structs.replace(
                 settings, device=str(device_of(settings.server, model))
             )
-        self.folder = folder or make_folder(results, settings)
-        stages = choose.stages(settings.pipeline, way=settings.preprocess)
+        results = Path(spec.results)
+        self.folder = Path(spec.folder) if spec.folder else make_folder(results, settings)
+        stages = choose.stages(settings)
         self._manifest = Manifest(
             schema=SCHEMA,
             run=self.folder.name,
@@ -67,18 +61,20 @@ class Session:
             stages=stages,
             machine=machine.machine(),
             versions=machine.versions(),
-            sha256=_checksums(stages, repository),
+            sha256=_checksums(stages, Path(spec.repository)),
             revision=_revision(),
             clock=_clock(),
             window_start_ns=time.monotonic_ns(),
-            recorded=recorded,
+            recorded=spec.recorded,
         )
         write_manifest(self.folder, self._manifest)
-        if recorded and settings.preprocess == "dali" and settings.place != "server-gpu":
+        if spec.recorded and settings.preprocess == "dali" and settings.place != "server-gpu":
             self._apportion(settings)
         server = settings.server if settings.traced else None
         self._monitor = (
-            Monitor(self.folder, server=server, broker=settings.broker) if recorded else None
+            Monitor(self.folder, server=server, broker=settings.broker, workers=spec.workers)
+            if spec.recorded
+            else None
         )
 
     def _apportion(self, settings: Settings) -> None:

@@ -24,12 +24,13 @@ from locust import User, constant, events, task
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner, Runner, WorkerRunner
 
-from bench.generator.options import Options, add_options, options_of, tell
+from bench.generator.options import add_options, spec_of, tell
 from bench.generator.recorder import Recorder
 from bench.generator.session import Session
 from bench.generator.turns import Turns
 from bench.prepare.images.sets import ImageSet, images_of
-from pipelines import paths
+from bench.record.scenario import TENSOR, Settings
+from pipelines import paths, tasks
 from pipelines.errors import EngineError, ServerError, VisiontaxError
 from pipelines.servers import control, malloc, triton
 from pipelines.topologies import choose
@@ -85,8 +86,12 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
     """Check everything that can be checked before the first request."""
     if environment.parsed_options is None:
         return
-    options = options_of(environment)
-    if options.transport == "grpc" and gevent.monkey.is_module_patched("socket"):
+    try:
+        spec = spec_of(environment)
+    except VisiontaxError as error:
+        _die(error)
+    asked = spec.scenario
+    if asked.transport == "grpc" and gevent.monkey.is_module_patched("socket"):
         from grpc.experimental import gevent as grpc_gevent
 
         grpc_gevent.init_gevent()
@@ -96,21 +101,24 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
         # Else Locust would cut off the requests in flight at the end, of which most are slow ones.
         environment.stop_timeout = environment.stop_timeout or STOP_TIMEOUT_S
     try:
-        options.check()
-        images = images_of(options.images)
-        if options.start_server:
+        asked.check()
+        asked.check_broker()
+        images = _images_of(asked)
+        if environment.parsed_options.start_server:
             _run.server = triton.start(paths.BUILD / "serve" / f"locust-{os.getpid()}")
             _run.server.wait_ready()
-            environment.host = options.host = _run.server.url
-        if options.transport != "fake" and not control.is_ready(options.server or ""):
+            environment.host = _run.server.url
+            spec = spec_of(environment)
+            asked = spec.scenario
+        if asked.transport != "fake" and not control.is_ready(asked.server or ""):
             raise ServerError(
-                f"Triton is not ready at {options.server}",
+                f"Triton is not ready at {asked.server}",
                 hint="is 'bench serve' running? or let --start-server start one",
             )
-        _ask_for_models(options)
-        if options.headless:  # the run time counts from now on: be ready when it starts
-            _load(images, spec=options.images)
-            _run.session = _open_session(options, images, users=options.num_users or 1)
+        _ask_for_models(asked)
+        if environment.parsed_options.headless:  # the run time counts from now on: be ready
+            _load(images)
+            _run.session = Session(spec, images=images, users=asked.users)
     except VisiontaxError as error:
         _die(error)
 
@@ -118,29 +126,32 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
 @events.test_start.add_listener
 def begin(environment: Environment, **_: Any) -> None:
     """Open the run's folder; the master tells its workers where it is."""
-    options, runner = options_of(environment), environment.runner
+    runner = environment.runner
     try:
-        images = images_of(options.images)
-        _load(images, spec=options.images)
-        options.check()
+        spec = spec_of(environment)
+        asked = spec.scenario
+        images = _images_of(asked)
+        _load(images)
+        asked.check()
+        asked.check_broker()
         if not isinstance(runner, WorkerRunner):
-            _ask_for_models(options)  # the web page may have changed what is to be run
+            _ask_for_models(asked)  # the web page may have changed what is to be run
             users = runner.target_user_count if runner else 0
-            _run.session = _run.session or _open_session(options, images, users=users)
-            _run.opened = not options.paused
+            _run.session = _run.session or Session(spec, images=images, users=users)
+            _run.opened = not spec.paused
             if _run.opened:
                 _run.session.open_window()
             tell(environment, folder=_run.session.folder)
-            options = options_of(environment)
+            spec = spec_of(environment)
         _run.ends_ns = array("q")
-        if not isinstance(runner, MasterRunner) and not options.no_record:
+        if not isinstance(runner, MasterRunner) and spec.recorded:
             _run.recorder = Recorder(
-                Path(options.run_folder), pipeline=options.pipeline, failed=_disk_failed
+                Path(spec.folder), pipeline=asked.pipeline, failed=_disk_failed
             )
-        folder = Path(options.run_folder) if options.run_folder else None
-        _run.turns = Turns(folder, paused=options.paused, rested=_write)
+        folder = Path(spec.folder) if spec.folder else None
+        _run.turns = Turns(folder, paused=spec.paused, rested=_write)
     except VisiontaxError as error:
-        if options.headless:
+        if environment.parsed_options and environment.parsed_options.headless:
             _die(error)
         _log.error("%s; %s", error, error.hint or "change what is to be run")
         _run.refused = runner  # and the page may be asked for another run
@@ -180,27 +191,24 @@ def _write() -> None:
         _run.recorder.write()
 
 
-def _ask_for_models(options: Options) -> None:
-    if options.transport not in ("fake", "plain"):
-        control.load(options.server or "", choose.models(options.setup))
+def _ask_for_models(asked: Settings) -> None:
+    if asked.traced:
+        control.load(asked.server or "", choose.models(asked))
 
 
-def _open_session(options: Options, images: ImageSet, *, users: int) -> Session:
-    return Session(
-        options.settings(users=users),
-        images=images,
-        results=Path(options.results),
-        folder=Path(options.run_folder) if options.run_folder else None,
-        recorded=not options.no_record,
-        repository=Path(options.repository),
-    )
+def _images_of(asked: Settings) -> ImageSet:
+    """The images that are asked with; of inference alone the ready tensor stands in their place."""
+    if not asked.alone:
+        return images_of(asked.images)
+    wanted = tasks.task(asked.pipeline).dnn.input
+    return ImageSet(TENSOR, [], wanted.width, wanted.height, 3 * wanted.height * wanted.width * 4)
 
 
-def _load(images: ImageSet, *, spec: str) -> None:
+def _load(images: ImageSet) -> None:
     """Read the images now, so that no request waits for the disk."""
-    if spec not in _images:
+    if images.name not in _images:
         _images.clear()
-        _images[spec] = [path.read_bytes() for path in images.paths]
+        _images[images.name] = [path.read_bytes() for path in images.paths] or [b""]
 
 
 def _disk_failed(error: OSError) -> None:
@@ -259,16 +267,16 @@ class VisionUser(User):
 
     def on_start(self) -> None:
         """Connect."""
-        options = options_of(self.environment)
-        self._name = f"{options.preprocess}@{options.place}"
-        self._transport = options.chosen_topology or options.transport
+        asked = spec_of(self.environment).scenario
+        self._name = f"{asked.preprocess}@{asked.place}"
+        self._transport = asked.topology or asked.transport
         self._prefix = uuid.uuid4().hex[:12]
         self._number = itertools.count()
-        order = list(_images[options.images])
+        order = list(_images[asked.images])
         worker = getattr(self.environment.runner, "worker_index", 0)
-        random.Random(f"{options.seed}/{worker}/{next(self._numbers)}").shuffle(order)
+        random.Random(f"{asked.seed}/{worker}/{next(self._numbers)}").shuffle(order)
         self._order = itertools.cycle(order)
-        self._pipeline = choose.pipeline(options.setup)
+        self._pipeline = choose.pipeline(asked)
         self._due_ns = time.monotonic_ns()
 
     def on_stop(self) -> None:

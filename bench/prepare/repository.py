@@ -17,11 +17,12 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from pipelines import tasks
-from pipelines.preprocess.ways import WAYS
+from pipelines.preprocess.choose import WAYS
 from pipelines.servers.device import CPU, Device
 from pipelines.tasks import Chain, Task, served
 from pipelines.tasks.tensors import TensorSpec
 from pipelines.topologies import choose
+from pipelines.topologies.scenario import BROKERLESS, Setup
 
 MARK = "# Written by 'bench models' from pipelines/tasks: what is changed here is lost.\n"
 
@@ -162,11 +163,9 @@ def models_of(pipelines: Sequence[str], *, on: Device = CPU) -> list[str]:
     if on.kind == "gpu":
         ways.append(("dali", "server-gpu"))
     setups = [
-        choose.Setup(
-            pipeline=name, way=way, place=place, transport="http", url="", topology=topology
-        )
+        Setup(pipeline=name, preprocess=way, place=place, topology=topology)
         for name in pipelines
         for way, place in ways
-        for topology in (("fused", "direct") if tasks.is_chain(name) else (None,))
+        for topology in (BROKERLESS if tasks.is_chain(name) else (None,))
     ]
     return sorted({model for setup in setups for model in choose.models(setup)})

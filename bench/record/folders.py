@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from bench.record.scenario import Settings
+from bench.record.scenario import Settings, title
 from pipelines.errors import ResultsError
 
 RESULTS = Path("results")
@@ -14,24 +14,15 @@ RESULTS = Path("results")
 
 def make_folder(results: Path, settings: Settings) -> Path:
     """Make a run's folder, whose name says what is run. Raises as `new_folder` does."""
-    parts = (
-        settings.pipeline,
-        Path(settings.images).name,
-        settings.preprocess,
-        settings.place,
-        settings.transport,
-        settings.topology,
-        f"{settings.users}u",
-    )
-    return new_folder(results, "-".join(part for part in parts if part))
+    return new_folder(results, title(settings))
 
 
-def new_folder(results: Path, title: str) -> Path:
+def new_folder(results: Path, named: str) -> Path:
     """Make a folder whose name sorts by time.
 
     Raises ResultsError when the folder cannot be made or written, or the disk is nearly full.
     """
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{title}"
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{named}"
     for number in range(1000):
         folder = results / (f"{name}-{number}" if number else name)
         try:

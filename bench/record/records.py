@@ -20,8 +20,9 @@ import msgspec
 
 from bench.record.files import as_json, lines_of, read_versioned, write_atomically
 from bench.record.scenario import Settings
-from pipelines.errors import ResultsError
+from pipelines.errors import ResultsError, VisiontaxError
 from pipelines.spans import STAGES, Call, Request, Span
+from pipelines.topologies.scenario import seconds
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
@@ -90,6 +91,8 @@ def read_manifest(folder: Path) -> Manifest:
     )
     named = f"{folder} has results schema"
     manifest = read_versioned(path, Manifest, newest=SCHEMA, named=named, absent=absent)
+    if manifest.settings.transport == "fake" and manifest.settings.server:
+        manifest.settings = _with_service(manifest.settings)
     unknown = sorted(set(manifest.stages.values()) - set(STAGES))
     if unknown:
         raise ResultsError(f"{path} is damaged: it names unknown stages: {', '.join(unknown)}")
@@ -97,6 +100,15 @@ def read_manifest(folder: Path) -> Manifest:
     if not all(0 <= time_ns < 1 << 62 for time_ns in times_ns):
         raise ResultsError(f"{path} is damaged: its window of measurement is none")
     return manifest
+
+
+def _with_service(settings: Settings) -> Settings:
+    """The settings of the fake engine, whose service time once stood for an address: `5ms`."""
+    try:
+        took_s = seconds(str(settings.server))
+    except VisiontaxError:
+        return settings
+    return msgspec.structs.replace(settings, server=None, service_s=took_s)
 
 
 class RequestV1(msgspec.Struct, gc=False):

@@ -1,69 +1,82 @@
-"""The scenario: what a run measures, as settings."""
+"""The scenario: what a run measures, as one struct. Its fields are the only table of settings."""
 
 from __future__ import annotations
 
-import re
+from pathlib import Path
+from typing import Annotated, Any
 
+import click
 import msgspec
 
-from pipelines.errors import VisiontaxError
+from pipelines import tasks
+from pipelines.topologies.scenario import (
+    DEFAULT_TOPOLOGY,
+    DURATION,
+    Setting,
+    Setup,
+    Text,
+    table,
+    workers_of,
+)
 
-_UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+DEFAULT_IMAGES = {"faces": "faces-4", "text": "text-4"}
+"""What is asked with unless the user says; `medium` for the others."""
+
+TENSOR = "tensor"
+"""The `images` of inference alone."""
 
 
-def seconds(text: str) -> float:
-    """Read `2s`, `500ms`, `1.5m`, `1h` or plain seconds. Raises VisiontaxError otherwise."""
-    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)", text.strip())
-    if parts is None:
-        raise VisiontaxError(f"not a duration: {text!r}", hint="write it like 10s, 500ms or 2m")
-    return float(parts[1]) * _UNITS_S[parts[2]]
+class Settings(Setup, frozen=True, kw_only=True):
+    """What was asked for.
 
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for. `server` is host:port of HTTP; for the fake engine, its service time.
-
-    Only chains have a `topology`; only topologies with a broker have a `broker` (host:port) and
-    workers: `workers` of the first and of the second stage, which takes up to `batch` crops at a
-    time that travel in the form `crops`, by reference under the Redis at `claims`.
-    `device` is where Triton ran the first DNN: cpu, or gpu:0,1.
+    Only chains have a `topology`, and only topologies with a broker have `broker`, `claims` and
+    workers. `device` is where Triton ran the first DNN.
     """
 
-    pipeline: str = "classification"
-    images: str = "medium"
-    preprocess: str = "opencv"
-    place: str = "server"
-    transport: str = "http"
-    users: int = 1
-    warmup_s: float = 2.0
-    server: str | None = None
-    seed: int = 1
-    topology: str | None = None
-    broker: str | None = None
-    crops: str = "raw"
-    claims: str | None = None
-    device: str = "cpu"
-    workers: tuple[int, int] = (1, 1)
-    batch: int = 8
+    images: Annotated[
+        str,
+        Setting(
+            "An image set, or a folder of JPEGs.",
+            Text("NAME", str),
+            otherwise="medium; a chain: faces-4 or text-4",
+            rank=2,
+        ),
+    ] = "medium"
+    workers: Annotated[
+        tuple[int, int],
+        Setting(
+            "Of the first and of the second stage.",
+            Text("N,M", workers_of),
+            default="1,1",
+            with_broker=True,
+        ),
+    ] = (1, 1)
+    users: Annotated[
+        int, Setting("Users who each wait for answers.", click.IntRange(1), default=1, rank=7)
+    ] = 1
+    warmup_s: Annotated[
+        float, Setting("How long not to measure at first.", DURATION, default="2s")
+    ] = 2.0
+    seed: Annotated[int, Setting("Of the order of the images.", int, default=1)] = 1
+    device: Annotated[str, Setting("Where the DNNs run: cpu, gpu, or gpu:0,1.", default="cpu")] = (
+        "cpu"
+    )
 
-    @property
-    def traced(self) -> bool:
-        """Whether there is a Triton whose trace can be had."""
-        return self.transport not in ("fake", "plain")
 
-    @property
-    def brokered(self) -> bool:
-        """Whether a broker and workers take part."""
-        return self.topology not in (None, "fused", "direct")
+def settings_of(values: dict[str, Any]) -> Settings:
+    """Return the settings with these values, a sensible default where one is None or left out."""
+    known = set(Settings.__struct_fields__)
+    given = {name: one for name, one in values.items() if name in known and one is not None}
+    pipeline = given.get("pipeline", "classification")
+    given.setdefault("images", DEFAULT_IMAGES.get(pipeline, "medium"))
+    if tasks.is_chain(pipeline):
+        given.setdefault("topology", DEFAULT_TOPOLOGY)
+    return msgspec.convert(given | {"device": str(given.get("device", "cpu"))}, Settings)
 
 
-def workers_of(text: str) -> tuple[int, int]:
-    """Return how many workers of the first and of the second stage `2,1` or `2` asks for.
-
-    Raises VisiontaxError when it is neither.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise VisiontaxError(
-            f"not numbers of workers: {text!r}", hint="write 2,1 for two first and one second stage"
-        )
-    return int(parts[0]), int(parts[-1])
+def title(settings: Settings) -> str:
+    """Return the name that a run's folder has after the time."""
+    named = (name for name, setting in table(type(settings)).items() if setting.rank)
+    parts = {name: getattr(settings, name) for name in named}
+    parts |= {"images": Path(settings.images).name, "users": f"{settings.users}u"}
+    return "-".join(str(part) for part in parts.values() if part)

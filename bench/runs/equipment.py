@@ -16,19 +16,18 @@ from pathlib import Path
 import click
 import msgspec
 
-from bench.generator.setup import setup_of
 from bench.record.scenario import Settings
 from pipelines import paths, processes
-from pipelines.engines.choose import endpoint
 from pipelines.errors import ServerError, VisiontaxError
 from pipelines.servers import control, triton
-from pipelines.servers.device import CPU, Device
+from pipelines.servers.device import CPU, Device, parse
 from pipelines.servers.kafka import start_kafka
 from pipelines.servers.memory_broker import start_memory
 from pipelines.servers.redis import start_redis
 from pipelines.servers.sizing import default_sizes
 from pipelines.topologies import choose
 from pipelines.topologies.brokered.messages import STAGES
+from pipelines.topologies.scenario import address as address_of
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
@@ -65,7 +64,7 @@ def serving(
     none at the address, or when it cannot. Without `wanted` nothing is started.
     """
     if address is not None:
-        address = address.removeprefix("http://").rstrip("/")
+        address = address_of(address)
         if wanted and not control.is_ready(address):
             raise ServerError(
                 f"Triton is not ready at {address}",
@@ -93,10 +92,10 @@ def brokers(wanted: Iterable[str], *, given: str | None = None) -> Iterator[dict
     if given is not None and len(names) > 1:
         raise VisiontaxError(
             f"one broker is given, but {' and '.join(names)} are needed",
-            hint="run the topologies of one broker at a time, or leave --broker-url out",
+            hint="run the topologies of one broker at a time, or leave --broker out",
         )
     if given is not None:
-        yield dict.fromkeys(names, given.rpartition("//")[2].rstrip("/"))
+        yield dict.fromkeys(names, address_of(given))
         return
     with contextlib.ExitStack() as stack:
         urls = {}
@@ -110,29 +109,23 @@ def brokers(wanted: Iterable[str], *, given: str | None = None) -> Iterator[dict
 
 
 @contextlib.contextmanager
-def equipped(
-    chosen: Sequence[Settings],
-    *,
-    server: str | None = None,
-    broker: str | None = None,
-    claims: str | None = None,
-    on: Device = CPU,
-) -> Iterator[list[Settings]]:
+def equipped(chosen: Sequence[Settings]) -> Iterator[list[Settings]]:
     """Yield the settings with the addresses of all that they need, started where none is given.
 
-    A Triton that is started has its DNNs on that device.
+    All of them have the same server, broker, Redis and device, or none of that.
     Raises VisiontaxError when settings do not go together, or when something cannot be started.
     """
     for one in chosen:
-        setup_of(one, broker=broker or "to be started").check()
+        one.check()
     real = [one for one in chosen if one.transport != "fake"]
-    models = {model for one in real for model in choose.models(setup_of(one))}
+    models = {model for one in real for model in choose.models(one)}
     referring = [one for one in chosen if one.brokered and one.crops == "reference"]
     needed = {SERVICE_OF[str(one.topology)] for one in chosen if one.brokered}
+    first, on = chosen[0], parse(chosen[0].device)
     with (
-        serving(server, models=sorted(models), wanted=bool(real), on=on) as triton,
-        brokers(needed, given=broker) as urls,
-        _claims(referring, urls, given=claims) as kept_at,
+        serving(first.server, models=sorted(models), wanted=bool(real), on=on) as triton,
+        brokers(needed, given=first.broker) as urls,
+        _claims(referring, urls, given=first.claims) as kept_at,
     ):
         yield [
             msgspec.structs.replace(
@@ -182,14 +175,11 @@ def crew(settings: Settings) -> Iterator[list[subprocess.Popen[bytes]]]:
 
 def worker_command(settings: Settings, stage: str) -> list[str]:
     """Return the command of a worker of the stage."""
-    command = [
+    document = msgspec.json.encode(settings).decode()
+    return [
         *(sys.executable, "-m", "pipelines.worker", settings.pipeline, stage),
-        *("--topology", str(settings.topology), "--broker-url", str(settings.broker)),
-        *("--server", endpoint(settings.transport, settings.server or "")),
-        *("--transport", settings.transport, "--preprocess", settings.preprocess),
-        *("--place", settings.place, "--crops", settings.crops, "--batch", str(settings.batch)),
+        *("--scenario", document),
     ]
-    return command if settings.claims is None else [*command, "--claims-url", settings.claims]
 
 
 def _start(settings: Settings, stage: str, *, number: int) -> tuple[subprocess.Popen[bytes], Path]:

@@ -9,16 +9,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
 from bench.generator.session import COOLDOWN_NS
-from bench.ledger import units
+from bench.generator.spec import LoadSpec
+from bench.ledger.units import count
 from bench.record import folders, records, scenario
 from bench.runs.equipment import crew
 from bench.runs.progress import Progress, say_where
 from pipelines import paths, processes
 from pipelines.errors import ServerError, VisiontaxError
+from pipelines.paths import REPOSITORY
 from pipelines.servers import control
 
 LOAD = paths.ROOT / "bench" / "load.py"
@@ -42,44 +46,46 @@ class Plan:
     @property
     def title(self) -> str:
         """What tells this run from the others."""
-        chosen = self.settings
-        users = "1 user" if chosen.users == 1 else f"{chosen.users} users"
-        images = Path(chosen.images).name
-        how = chosen.transport if chosen.topology is None else chosen.topology
+        chosen, users = self.settings, count(self.settings.users, "user")
+        if chosen.alone:
+            return f"{chosen.pipeline} inference alone {chosen.transport} {users}"
+        images, how = Path(chosen.images).name, chosen.topology or chosen.transport
         return f"{chosen.pipeline} {images} {chosen.preprocess}@{chosen.place} {how} {users}"
 
-    def command(self, folder: Path) -> list[str]:
-        """Return the Locust command that makes this run in `folder`.
+    def load(self, folder: Path, **changes: Any) -> tuple[LoadSpec, float]:
+        """Return what the load is told that makes this run in `folder`, and how long it takes, s.
 
         Locust counts whole seconds, so the warm-up takes what rounding adds.
         """
-        chosen = self.settings
         cooldown_s = COOLDOWN_NS / 1e9
-        total_s = math.ceil(chosen.warmup_s + self.duration_s + cooldown_s)
+        total_s = math.ceil(self.settings.warmup_s + self.duration_s + cooldown_s)
         warmup_s = total_s - self.duration_s - cooldown_s
-        command = [
-            *("setpriv", "--pdeathsig", "TERM", "--"),
-            *(sys.executable, "-m", "locust", "-f", str(LOAD)),
-            *("--headless", "--only-summary", "--loglevel", "WARNING", "--stop-timeout", "30"),
-            *("--users", str(chosen.users), "--spawn-rate", str(chosen.users)),
-            *("--run-time", f"{total_s}s", "--warmup", f"{warmup_s}s"),
-            *("--pipeline", chosen.pipeline, "--images", chosen.images),
-            *("--preprocess", chosen.preprocess, "--place", chosen.place),
-            *("--transport", chosen.transport, "--seed", str(chosen.seed)),
-            *("--run-folder", str(folder)),
-        ]
-        if chosen.server is not None:
-            command += ["--host", chosen.server]
-        if self.repository is not None:
-            command += ["--repository", str(self.repository.resolve())]
-        if chosen.topology is not None:
-            command += ["--topology", chosen.topology]
-        if chosen.brokered:
-            command += ["--broker-url", str(chosen.broker), "--crops", chosen.crops]
-            command += ["--workers", "{},{}".format(*chosen.workers), "--batch", str(chosen.batch)]
-        if chosen.claims is not None:
-            command += ["--claims-url", chosen.claims]
-        return command if self.recorded else [*command, "--no-record"]
+        spec = LoadSpec(
+            scenario=msgspec.structs.replace(self.settings, warmup_s=warmup_s),
+            folder=str(folder),
+            repository=str((self.repository or REPOSITORY).resolve()),
+            recorded=self.recorded,
+        )
+        return msgspec.structs.replace(spec, **changes), total_s
+
+    def command(self, folder: Path, **changes: Any) -> list[str]:
+        """Return the Locust command that makes this run in `folder`; `changes` are of its spec."""
+        spec, total_s = self.load(folder, **changes)
+        return [sys.executable, *locust(spec, total_s=total_s, program=LOAD)]
+
+
+def locust(spec: LoadSpec, *, total_s: float, program: Path) -> list[str]:
+    """Return the arguments of Python with which Locust runs the locustfile as the load asked for.
+
+    It starts all users at once, and takes `total_s` seconds.
+    """
+    users = str(spec.scenario.users)
+    return [
+        *("-m", "locust", "-f", str(program)),
+        *("--headless", "--only-summary", "--loglevel", "WARNING", "--stop-timeout", "30"),
+        *("--users", users, "--spawn-rate", users, "--run-time", f"{total_s:.0f}s"),
+        *("--load", msgspec.json.encode(spec).decode()),
+    ]
 
 
 def execute(plan: Plan, *, tick: Callable[[], None] = lambda: None) -> Path:
@@ -89,19 +95,19 @@ def execute(plan: Plan, *, tick: Callable[[], None] = lambda: None) -> Path:
     when that fails. A Ctrl-C leaves what was measured until then in the folder.
     """
     with crew(plan.settings) as workers:
-        folder = _load(plan, tick=tick)
+        folder = _load(plan, [worker.pid for worker in workers], tick=tick)
         gone = sum(worker.poll() is not None for worker in workers)
     if gone:
-        click.echo(f"warning: {units.count(gone, 'worker')} ended in mid-run", err=True)
+        click.echo(f"warning: {count(gone, 'worker')} ended in mid-run", err=True)
     return folder
 
 
-def _load(plan: Plan, *, tick: Callable[[], None]) -> Path:
+def _load(plan: Plan, workers: list[int], *, tick: Callable[[], None]) -> Path:
     folder = folders.make_folder(plan.results, plan.settings)
     log = folder / "locust.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            plan.command(folder),
+            ["setpriv", "--pdeathsig", "TERM", "--", *plan.command(folder, workers=workers)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 from pipelines.engines.engine import Engine
+from pipelines.engines.fake import SERVICE_S, FakeEngine
 from pipelines.errors import VisiontaxError
 
 TRANSPORTS = {
@@ -12,10 +13,10 @@ TRANSPORTS = {
     "grpc": "pipelines.engines.triton_grpc:GrpcEngine",
     "shm": "pipelines.engines.system_shm:engine",
     "cuda-shm": "pipelines.engines.cuda_shm:engine",
-    "fake": "pipelines.engines.fake:FakeEngine",
+    "fake": "",
     "plain": "pipelines.engines.plain_http:PlainEngine",
 }
-"""Where each transport's engine is; only the one that is used is imported."""
+"""Where each transport's engine is; only the one that is used is imported. The fake is here."""
 
 
 def endpoint(transport: str, server: str, *, grpc_port: int = 0) -> str:
@@ -42,8 +43,10 @@ def check_gpu(transport: str) -> None:
         cuda_shm.check()
 
 
-def engine(transport: str, url: str) -> Engine:
+def engine(transport: str, url: str, *, service_s: float = SERVICE_S) -> Engine:
     """Return a new engine; `url` is host:port of the transport's own endpoint.
+
+    The fake one needs none, and takes `service_s`.
 
     Raises VisiontaxError listing the known transports when it is none of them, and as `check_gpu`
     does.
@@ -52,6 +55,8 @@ def engine(transport: str, url: str) -> Engine:
         raise VisiontaxError(
             f"unknown transport: {transport}", hint=f"known transports: {', '.join(TRANSPORTS)}"
         )
+    if transport == "fake":
+        return FakeEngine(service_s)
     check_gpu(transport)
     module, name = TRANSPORTS[transport].split(":")
     made: Engine = getattr(importlib.import_module(module), name)(url)

@@ -10,16 +10,17 @@ from pipelines.engines.engine import Exchange
 from pipelines.spans import Span
 from pipelines.tasks.tensors import Tensors, TensorSpec
 
+SERVICE_S = 0.005
+
 
 class FakeEngine:
     """Answers zeros after `service_s` seconds: a smoke test, and the calibration of the generator.
 
-    It builds no request and crosses no wire, so what it measures is the load generator alone. The
-    service time stands where others have an address: `5ms`, the default, or `0ms`.
+    It builds no request and crosses no wire, so what it measures is the load generator alone.
     """
 
-    def __init__(self, url: str) -> None:
-        self._service_s = float((url or "5ms").removesuffix("ms")) / 1e3
+    def __init__(self, service_s: float = SERVICE_S) -> None:
+        self._service_s = service_s
 
     def infer(
         self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str

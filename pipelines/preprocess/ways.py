@@ -7,11 +7,12 @@ usual "resize the short side to 256, crop 224" without computing pixels that are
 
 from __future__ import annotations
 
+import importlib
 import io
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from pipelines.errors import ImageError, VisiontaxError
 from pipelines.preprocess import jpeg
+from pipelines.preprocess.choose import WAYS
 from pipelines.spans import Span
 from pipelines.tasks.inputs import ModelInput, Pixels, Placement, Tensor
 
@@ -250,20 +252,17 @@ class Dali:
         return Preprocessed(tensor, (width, height), kept[0] if kept else None, spans)
 
 
-WAYS: dict[str, Callable[..., Preprocessor]] = {
-    "opencv": OpenCV,
-    "pillow": Pillow,
-    "dali": Dali,
-}
-
-
 def preprocessor(way: str, model_input: ModelInput, *, keep_pixels: bool = False) -> Preprocessor:
     """Return a new preprocessor for a DNN; an unknown way lists the known ones."""
     if way not in WAYS:
         raise VisiontaxError(
             f"unknown way to preprocess: {way}", hint=f"known ways: {', '.join(WAYS)}"
         )
-    return WAYS[way](model_input, keep_pixels=keep_pixels)
+    module, name = WAYS[way].split(":")
+    made: Preprocessor = getattr(importlib.import_module(module), name)(
+        model_input, keep_pixels=keep_pixels
+    )
+    return made
 
 
 _thread = threading.local()

@@ -21,9 +21,7 @@ from pipelines.tasks.inputs import Pixels
 from pipelines.tasks.served import ensemble
 from pipelines.tasks.tensors import Tensors, TensorSpec
 from pipelines.topologies.outcome import TRAIL, Outcome
-
-MOST_CROPS = 16
-"""How many crops are asked about at a time: `max_batch_size` of the second DNNs."""
+from pipelines.topologies.scenario import MOST_CROPS
 
 Crops = npt.NDArray[np.uint8]
 """[n, height, width, 3], RGB, in the size of the second DNN's input."""

@@ -16,7 +16,7 @@ from experiments import STAGES, Stages, write_experiment
 from simulated import MOST, SCALE, noise, slowed, tosses
 
 from bench.commands.cli import bench
-from bench.commands.options import Limit
+from bench.commands.options import LIMIT
 from bench.commands.selfcheck import alarms
 from bench.commands.selfcheck.alarms import LIMITS
 from bench.compare import gate, randomization
@@ -74,7 +74,7 @@ def simulated(*, slower: float, jobs: int, seed: int) -> list[Observations]:
 
 def ends_with(seen: Observations, *limits: str) -> tuple[str, str, int]:
     """The worst outcome of a job's limits, the stage to blame, and after how many blocks."""
-    changes = [Limit().convert(text, None, None) for text in limits or LIMITS]
+    changes = [LIMIT.convert(text, None, None) for text in limits or LIMITS]
     planned = looks(MOST)
     for count in planned:
         a, b = ({name: side[name][:count] for name in side} for side in (seen.a, seen.b))

@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner
-from processes import BENCH, PYTHON, ROOT, alive, family, run, started, until, wait_gone
+from processes import BENCH, ROOT, alive, family, run, started, until, wait_gone
 from summaries import failed, summary
 
 from bench.commands.cli import bench
 from bench.commands.measuring import matrix as command
-from bench.commands.measuring.matrix import PIPELINES, places_of
+from bench.commands.measuring.matrix import PIPELINES, alone, places_of
 from bench.ledger.matrix import ALONE, Matrix, Point, matrix_of
 from bench.ledger.reading import summary_of
 from bench.ledger.summary import Latency, Summary
@@ -28,7 +28,6 @@ from bench.record import folders, records
 from bench.record.records import read_requests
 from bench.record.scenario import Settings
 from bench.report.matrix import FORMATS, HEADS, file_name, render, rows
-from bench.runs.alone import Alone, alone, measure, shares
 from bench.runs.order import in_turn
 from bench.runs.run import Plan
 from pipelines import tasks
@@ -118,13 +117,6 @@ def test_every_round_covers_all_and_what_is_compared_follows_each_other(seed: in
         assert len(list(itertools.groupby(one, key=lambda name: name[0]))) == len(groups)
     assert rounds[0] != rounds[1] != rounds[2]
     assert order == in_turn(groups, rounds=3, seed=seed)
-
-
-def test_the_load_takes_half_of_the_cores() -> None:
-    assert shares(1, cores=64) == [1]
-    assert shares(16, cores=2) == [16]
-    assert shares(16, cores=12) == [3, 3, 3, 3, 2, 2]
-    assert shares(3, cores=1) == [3]
 
 
 # What was found
@@ -256,7 +248,7 @@ def test_inference_alone_is_a_run_whose_time_is_inference_and_transport(
 ) -> None:
     settings = alone(Settings(users=2, warmup_s=0.2, server=triton.url))
     folder = folders.make_folder(tmp_path, settings)
-    done = run(tuple(Alone(settings, 2.5).command(folder)))
+    done = run(tuple(Plan(settings, 2.5).command(folder)))
     assert done.returncode == 0, done.stderr
     found = summary_of(folder)
     assert found.valid, found.issues
@@ -280,22 +272,11 @@ def test_inference_alone_goes_by_every_transport(
 ) -> None:
     settings = alone(Settings(transport=transport, warmup_s=0.2, server=triton.url))
     folder = folders.make_folder(tmp_path, settings)
-    done = run(tuple(Alone(settings, 0.5).command(folder)))
+    done = run(tuple(Plan(settings, 0.5).command(folder)))
     assert done.returncode == 0, done.stderr
     found = summary_of(folder)
     assert found.requests > 0
     assert not found.errors
-
-
-def test_several_processes_record_one_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("bench.runs.alone.machine.machine", lambda: {"cores": 4})
-    monkeypatch.setattr("bench.runs.alone.signal.signal", lambda *_: None)
-    settings = alone(Settings(transport="fake", users=3, warmup_s=0.0))
-    folder = folders.make_folder(tmp_path, settings)
-    measure(settings, folder, duration_s=0.5)
-    assert len(list(folder.glob("requests-*.jsonl"))) == 2
-    assert summary_of(folder).requests > 0
 
 
 @pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
@@ -304,7 +285,7 @@ def test_cut_short_it_leaves_what_was_measured_and_no_process(
 ) -> None:
     settings = alone(Settings(transport="fake", users=2, warmup_s=0.0))
     folder = folders.make_folder(tmp_path, settings)
-    whole_command = tuple(Alone(settings, 60).command(folder))
+    whole_command = tuple(Plan(settings, 60).command(folder))
     with started(whole_command, log=tmp_path / "log") as process:
         sampled = folder / records.SAMPLES
         until(lambda: sampled.exists() and len(sampled.read_bytes().splitlines()) > 6, "load")
@@ -318,7 +299,7 @@ def test_cut_short_it_leaves_what_was_measured_and_no_process(
 
 def test_a_server_that_is_away_is_an_error_with_its_address(tmp_path: Path) -> None:
     settings = alone(Settings(server="127.0.0.1:9"))
-    done = run((PYTHON, "-m", "bench.runs.alone"), *Alone(settings, 1).command(tmp_path)[7:])
+    done = run(tuple(Plan(settings, 1).command(folders.make_folder(tmp_path, settings))))
     assert done.returncode == 1
     assert "error: Triton is not ready at 127.0.0.1:9" in done.stderr
 
@@ -370,7 +351,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     def summary_of(folder: Path) -> Summary:
         plan = it.plans[int(folder.name)]
         chosen = plan.settings
-        assert isinstance(plan, Alone) == (chosen.place == ALONE)
+        assert chosen.alone == (chosen.place == ALONE)
         return ran(
             *(chosen.pipeline, chosen.images, chosen.place, chosen.users),
             run=folder.name,
@@ -379,15 +360,15 @@ def made_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             valid=chosen.place not in it.invalid,
         )
 
-    def equipped(chosen: Sequence[Settings], *, on: Any) -> Any:
-        it.device = on
+    def equipped(chosen: Sequence[Settings]) -> Any:
+        it.device = chosen[0].device
         return contextlib.nullcontext(
             [msgspec.structs.replace(one, server="there:8000") for one in chosen]
         )
 
     monkeypatch.setattr(command, "each_run", each_run)
     monkeypatch.setattr(command, "summary_of", summary_of)
-    monkeypatch.setattr(command, "need_images", lambda names: setattr(it, "built", names))
+    monkeypatch.setattr(command, "need_images", lambda names: setattr(it, "built", list(names)))
     monkeypatch.setattr(command, "equipped", equipped)
     return it
 

@@ -27,7 +27,7 @@ from bench.report.sweep import FORMATS, render
 from bench.report.sweep_page import BOTTOM, TOP, headline, picture, render_page
 from bench.runs.run import Plan
 from pipelines.errors import ServerError, VisiontaxError
-from pipelines.topologies.choose import TOPOLOGIES
+from pipelines.topologies.scenario import TOPOLOGIES
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m|`@all`\u202e'\"{{ 7*7 }}"
 

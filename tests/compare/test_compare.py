@@ -177,7 +177,7 @@ def test_with_takes_all_that_follows_it_but_not_other_options(tmp_path: Path) ->
         ({"preprocess": "dali", "users": 2}, "A and B differ in preprocess, users"),
         ({"revision": "7654321", "users": 2}, "A and B differ in users, revision"),
         ({"image_sizes": {"count": 5}, "users": 2}, "A and B differ in images, users"),
-        ({"server": "5", "users": 2}, "A and B differ in users, server"),
+        ({"service_s": 0.2, "users": 2}, "A and B differ in service_s, users"),
     ],
 )
 def test_what_is_not_alike_is_flagged_and_named(

@@ -17,7 +17,7 @@ from experiments import write_steady_run as steady
 from processes import BENCH, ROOT, run
 
 from bench.commands.cli import bench, main
-from bench.commands.options import Limit
+from bench.commands.options import LIMIT
 from bench.compare.gate import Decision, Gate
 from bench.record.records import SCHEMA
 from bench.runs.experiments.paused_load import DiedError
@@ -300,7 +300,7 @@ def test_a_stored_run_has_no_baseline(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_a_baseline_that_cannot_be_measured_again_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], told: str
 ) -> None:
-    folder = steady(tmp_path / "run", STAGES, **{"images": "small", "server": "5"} | changes)
+    folder = steady(tmp_path / "run", STAGES, **{"images": "small"} | changes)
     code, said = error(
         *(capsys, "classification", "--require", "mean < +5%", "--against", folder),
         *("--results", tmp_path / "results"),
@@ -311,7 +311,7 @@ def test_a_baseline_that_cannot_be_measured_again_is_an_error(
 def test_a_stored_run_is_measured_again_with_its_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = steady(tmp_path / "run", STAGES, images="small", server="7ms", users=3, seed=5)
+    folder = steady(tmp_path / "run", STAGES, images="small", service_s=0.007, users=3, seed=5)
     asked: dict[str, Any] = {}
 
     def experiment(sides: Any, **others: Any) -> Path:
@@ -325,7 +325,7 @@ def test_a_stored_run_is_measured_again_with_its_settings(
     assert (a.revision, b.revision) == ("1234567", None)
     assert (a.text, b.text) == ("rev=1234567", "this checkout")
     assert a.settings == b.settings
-    assert (a.settings.users, a.settings.server, a.settings.seed) == (3, "7ms", 8)
+    assert (a.settings.users, a.settings.service_s, a.settings.seed) == (3, 0.007, 8)
     assert (asked["seed"], asked["timing"].looks) == (8, [13])
 
 
@@ -424,7 +424,7 @@ def test_an_old_junit_file_does_not_outlive_an_error(tmp_path: Path) -> None:
 
 
 def test_a_threshold_is_a_type_of_option() -> None:
-    assert Limit().convert("p99 < 5ms", None, None).limit == 5
+    assert LIMIT.convert("p99 < 5ms", None, None).limit == 5
 
 
 # Real loads
@@ -433,7 +433,7 @@ def test_a_threshold_is_a_type_of_option() -> None:
 def test_two_fake_engines_stand_in_turns_and_are_judged(tmp_path: Path) -> None:
     done = run(
         *(BENCH, "gate", "classification", "--transport", "fake", "--images", "small"),
-        *("--against", "server=20ms", "--candidate", "server=30ms", "--warmup", "0.3s"),
+        *("--against", "service=20ms", "--candidate", "service=30ms", "--warmup", "0.3s"),
         *("--require", "mean < +10%", "--slice", "300ms", "--budget", "14s"),
         *("--results", tmp_path, "--format", "json"),
     )

@@ -24,7 +24,7 @@ from pipelines.engines.engine import Engine
 from pipelines.engines.triton_http import HttpEngine
 from pipelines.engines.triton_shm import SharedMemoryEngine
 from pipelines.errors import EngineError
-from pipelines.preprocess.ways import WAYS
+from pipelines.preprocess.choose import WAYS
 from pipelines.servers import triton
 from pipelines.topologies.single import Single
 

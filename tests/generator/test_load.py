@@ -20,8 +20,7 @@ from processes import BENCH, LOCUST, ROOT, alive, family, run, started, until, w
 from bench.prepare.pins import DOWNLOADS, read_members
 from bench.record import folders, records, scenario, trace
 from pipelines import processes
-from pipelines.engines.choose import endpoint
-from pipelines.preprocess.ways import WAYS
+from pipelines.preprocess.choose import WAYS
 from pipelines.servers import triton
 from pipelines.topologies.choose import Setup, pipeline
 
@@ -175,10 +174,10 @@ def test_every_path_to_the_network_sees_the_same(
 ) -> None:
     setup = Setup(
         pipeline="classification",
-        way=way,
+        preprocess=way,
         place=place,
         transport=transport,
-        url=endpoint(transport, triton.url),
+        server=triton.url,
     )
     ask = pipeline(setup)
     try:

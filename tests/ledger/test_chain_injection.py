@@ -13,7 +13,6 @@ from chains import changed, says, worker
 from injection import DELAY_NS, LateProxy
 from test_injection import turns_and_ledger
 
-from bench.generator.setup import setup_of
 from bench.ledger.attribution import COLUMNS, Ledger
 from bench.prepare.images.sets import build_images
 from bench.record import folders, scenario
@@ -59,7 +58,7 @@ def test_a_late_broker_is_found_in_broker(
         broker=redis,
         warmup_s=1.0,
     )
-    control.load(triton.url, choose.models(setup_of(settings)))
+    control.load(triton.url, choose.models(settings))
     planned = Plan(settings, duration_s=4.0, results=tmp_path / "results")
     folder = folders.make_folder(planned.results, settings)
     first, second = logs = [tmp_path / stage for stage in STAGES]

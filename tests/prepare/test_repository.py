@@ -15,7 +15,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from bench.prepare import repository
 from pipelines import tasks
-from pipelines.preprocess.ways import WAYS
+from pipelines.preprocess.choose import WAYS
 from pipelines.servers.device import parse
 
 TASKS = [task.name for task in tasks.tasks()]

@@ -19,7 +19,7 @@ from bench.prepare import pins
 from bench.prepare.images.scenes import MOST, SCENES, draw_heads, draw_lines
 from bench.prepare.images.sets import Index, IndexedFile, build_images
 from pipelines.paths import REPOSITORY
-from pipelines.preprocess.ways import WAYS
+from pipelines.preprocess.choose import WAYS
 from pipelines.tasks import Dnn, chain
 
 ROOT = Path(__file__).parents[2]

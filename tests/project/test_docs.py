@@ -34,10 +34,9 @@ from pipelines.brokers import BROKERS, broker, kafka_settings
 from pipelines.servers.kafka import HEAP, PROPERTIES
 from pipelines.spans import OTHER, STAGES, Call, Request, Span
 from pipelines.tasks import Dnn
-from pipelines.topologies.brokered.messages import FORMS
 from pipelines.topologies.brokered.packing import QUALITY
 from pipelines.topologies.brokered.stages import IN_FLIGHT
-from pipelines.topologies.choose import TOPOLOGIES
+from pipelines.topologies.scenario import FORMS, TOPOLOGIES
 from pipelines.worker import command as worker
 
 ROOT = Path(__file__).resolve().parents[2]

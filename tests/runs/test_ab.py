@@ -36,8 +36,8 @@ COMMON = dict.fromkeys(("images", "topology")) | {
     "workers": (1, 1),
     "batch": 8,
     "users": 4,
-    "warmup": 2.0,
-    "on": CPU,
+    "warmup_s": 2.0,
+    "device": CPU,
     "seed": 1,
 }
 

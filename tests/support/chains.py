@@ -20,14 +20,13 @@ import numpy as np
 from PIL import Image
 from processes import PYTHON, ROOT, started, until
 
-from bench.generator.setup import setup_of
 from bench.prepare.images.recipes import Truth, make_jpeg
 from bench.prepare.images.scenes import SCENES
 from bench.prepare.images.sets import SEED
 from bench.prepare.pins import DOWNLOADS, read_members
 from bench.record import scenario, trace
 from bench.runs.equipment import worker_command
-from pipelines.engines.choose import TRANSPORTS, endpoint
+from pipelines.engines.choose import TRANSPORTS
 from pipelines.engines.engine import Exchange
 from pipelines.errors import EngineError
 from pipelines.servers import control, triton
@@ -64,8 +63,7 @@ def _photographs(kind: str) -> dict[str, Image.Image]:
 @contextlib.contextmanager
 def asking(settings: scenario.Settings) -> Iterator[Pipeline]:
     """A pipeline as one user has it."""
-    url = endpoint(settings.transport, settings.server or "")
-    made = choose.pipeline(dataclasses.replace(setup_of(settings), url=url))
+    made = choose.pipeline(settings)
     try:
         yield made
     finally:

@@ -24,7 +24,8 @@ from pipelines import paths
 from pipelines.engines.triton_http import HttpEngine
 from pipelines.errors import EngineError, ImageError
 from pipelines.preprocess import jpeg
-from pipelines.preprocess.ways import WAYS, preprocessor
+from pipelines.preprocess.choose import WAYS
+from pipelines.preprocess.ways import preprocessor
 from pipelines.servers import triton
 from pipelines.tasks import task
 from pipelines.tasks.inputs import IMAGENET_DEVIATION, Tensor

@@ -32,7 +32,6 @@ from chains import (
 from jpegs import BAD, GOOD
 from processes import BENCH, family, started, until, wait_gone
 
-from bench.generator.setup import setup_of
 from bench.record import records
 from bench.record.scenario import Settings
 from pipelines import processes
@@ -63,7 +62,7 @@ def settings(triton: triton.Server, running: Services, request: pytest.FixtureRe
         topology=topology,
         broker=running.url(SERVICE_OF[topology]),
     )
-    control.load(triton.url, choose.models(setup_of(made)))
+    control.load(triton.url, choose.models(made))
     return made
 
 

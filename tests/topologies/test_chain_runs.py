@@ -12,7 +12,6 @@ from brokers import SERVICE_OF, Services
 from processes import BENCH, family, started, until, wait_gone
 
 from bench.generator.monitor import worker_processes
-from bench.generator.setup import setup_of
 from bench.ledger.attribution import ledger, records_of
 from bench.ledger.reading import summary_of
 from bench.record import records, trace
@@ -65,7 +64,7 @@ def test_a_run_accounts_for_all_time_and_leaves_nothing_behind(
         broker=running.url(service) if service else None,
         warmup_s=1.0,
     )
-    control.load(triton.url, choose.models(setup_of(settings)))
+    control.load(triton.url, choose.models(settings))
     folder = execute(Plan(settings, duration_s=2.0, results=tmp_path))
     found = summary_of(folder)
     assert found.errors == 0

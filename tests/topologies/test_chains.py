@@ -19,7 +19,7 @@ from bench.prepare.repository import models_of
 from bench.record import trace
 from bench.record.scenario import Settings
 from bench.runs.equipment import SERVICE_OF, crew
-from pipelines.preprocess.ways import WAYS
+from pipelines.preprocess.choose import WAYS
 from pipelines.servers import control, triton
 from pipelines.spans import OTHER, Request
 from pipelines.tasks import Readings
@@ -103,7 +103,7 @@ def _observed(settings: Settings, triton: triton.Server, folder: Path) -> Observ
             answer, request = recorded(ask, image, request_id=f"t-{number}")
             assert same(answer, answers.setdefault(count, answer))
             requests.append(request)
-    stages = choose.stages(chain, way=settings.preprocess)
+    stages = choose.stages(settings)
     counted = ledger(records_of(requests), trace.read(folder), stages=stages)
     return Observed(answers, requests, counted)
 

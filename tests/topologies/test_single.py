@@ -17,7 +17,7 @@ from processes import ROOT
 from bench.prepare.pins import DOWNLOADS, read_members
 from bench.prepare.repository import models_of
 from bench.record.scenario import Settings
-from pipelines.preprocess.ways import WAYS
+from pipelines.preprocess.choose import WAYS
 from pipelines.servers import control, triton
 
 # The face without the hair, and a flag, as rows and columns.

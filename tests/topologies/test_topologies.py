@@ -9,14 +9,15 @@ from pipelines.engines.choose import engine
 from pipelines.errors import VisiontaxError
 from pipelines.servers.device import parse
 from pipelines.tasks import first_task, served
-from pipelines.topologies.choose import PLACES, Setup, models, stages
+from pipelines.topologies.choose import models, stages
 from pipelines.topologies.outcome import Outcome
+from pipelines.topologies.scenario import PLACES, Setup
 from pipelines.topologies.steps import FirstStage
 
 
 def setup(pipeline: str, *, way: str, place: str, topology: str | None = None) -> Setup:
     return Setup(
-        pipeline=pipeline, way=way, place=place, transport="fake", url="", topology=topology
+        pipeline=pipeline, preprocess=way, place=place, transport="fake", topology=topology
     )
 
 
@@ -55,11 +56,12 @@ def test_fused_preprocesses_on_the_servers_cpu(place: str) -> None:
 
 
 def test_the_ledger_knows_the_models_of_both_places() -> None:
-    named = stages("depth", way="dali")
+    named = stages(Setup(pipeline="depth", preprocess="dali"))
     for place in ("server", "server-gpu"):
         assert named[served.preprocessing("depth", "dali", place=place)] == "preprocess"
     assert named["depth_untrained"] == "inference"
-    assert not any(map(served.preprocesses_on_gpu, stages("depth", way="opencv")))
+    by_opencv = stages(Setup(pipeline="depth", preprocess="opencv"))
+    assert not any(map(served.preprocesses_on_gpu, by_opencv))
 
 
 def test_the_models_of_a_gpu_are_known_by_their_names() -> None:
@@ -75,7 +77,7 @@ def test_a_server_on_a_gpu_serves_both_places() -> None:
 
 
 def test_the_ensemble_of_the_gpu_takes_the_jpeg() -> None:
-    asked = engine("fake", "1ms")
+    asked = engine("fake", "", service_s=0.001)
     called: list[str] = []
     real = asked.infer
     asked.infer = lambda model, *rest, **named: called.append(model) or real(model, *rest, **named)

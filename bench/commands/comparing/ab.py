@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from bench.commands.options import Duration, Rounds, results_option
+from bench.commands.options import Rounds, results_option
 from bench.commands.show import EXIT_INVALID
 from bench.commands.sides import COMMON, check_apart, read
 from bench.compare.observations import read_experiment
@@ -22,6 +22,7 @@ from bench.runs.experiments.experiment import experiment
 from bench.runs.progress import say_where
 from pipelines import tasks
 from pipelines.errors import ResultsError
+from pipelines.topologies.scenario import DURATION
 
 
 @click.command(params=list(COMMON))
@@ -29,8 +30,8 @@ from pipelines.errors import ResultsError
 @click.option("--a", metavar="SIDE", help="What A has other than what follows.")
 @click.option("--b", required=True, metavar="SIDE", help="What B has: 'preprocess=dali, users=4'.")
 @click.option("--rounds", type=Rounds(), default="auto", help="Slices of each side; or stop early.")
-@click.option("--slice", "slice_s", type=Duration(), default="1s", help="How long each is.")
-@click.option("--budget", type=Duration(), default="5m", help="How long the slices may take.")
+@click.option("--slice", "slice_s", type=DURATION, default="1s", help="How long each is.")
+@click.option("--budget", type=DURATION, default="5m", help="How long the slices may take.")
 @results_option
 @click.option("--format", type=click.Choice(sorted(FORMATS)), default="text")
 def command(

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bench.commands.options import Duration, Limit, results_option
+from bench.commands.options import LIMIT, results_option
 from bench.commands.sides import COMMON, check_apart, read
 from bench.compare.gate import Gate, of_run, of_turns
 from bench.compare.observations import EXPERIMENT
@@ -33,10 +33,7 @@ from bench.runs.progress import say_where
 from bench.runs.run import Plan, execute_all
 from pipelines import tasks
 from pipelines.errors import VisiontaxError
-from pipelines.servers import device
-
-_OPTIONS = {"warmup_s": "warmup", "device": "on"}
-"""The options that settings are called otherwise by; the others have the settings' names."""
+from pipelines.topologies.scenario import DURATION
 
 _NO_OPTION = ("pipeline", "server", "broker", "claims")
 
@@ -70,14 +67,9 @@ def _sides(
     if Path(against).is_dir():
         settings, revision = baseline_of(Path(against), pipeline=pipeline)
         for field in Settings.__struct_fields__:
-            option = _OPTIONS.get(field, field)
-            given = context.get_parameter_source(option) != ParameterSource.DEFAULT
+            given = context.get_parameter_source(field) != ParameterSource.DEFAULT
             if field not in _NO_OPTION and not given:
-                common[option] = getattr(settings, field)
-        if isinstance(common["on"], str):
-            common["on"] = device.parse(common["on"])
-        if settings.transport == "fake":
-            common["server"] = settings.server  # its service time
+                common[field] = getattr(settings, field)
         against = f"rev={revision}"
     elif "=" not in against:
         raise click.UsageError(
@@ -126,11 +118,11 @@ def _check(what: str, *, changes: Sequence[str], against: str | None, file: Path
 
 @click.command(params=list(COMMON))
 @click.argument("what", metavar="PIPELINE|FOLDER")
-@click.option("--require", type=Limit(), multiple=True, required=True, help="'p99 < +10%'; repeat.")
+@click.option("--require", type=LIMIT, multiple=True, required=True, help="'p99 < +10%'; repeat.")
 @click.option("--against", metavar="SIDE|RUN", help="The baseline: rev=REV, repo=PATH, or a run.")
 @click.option("--candidate", metavar="SIDE", help="What the candidate has: repo=PATH.")
-@click.option("--slice", "slice_s", type=Duration(), default="1s", help="How long each slice is.")
-@click.option("--budget", type=Duration(), default="5m", help="How long to measure at most.")
+@click.option("--slice", "slice_s", type=DURATION, default="1s", help="How long each slice is.")
+@click.option("--budget", type=DURATION, default="5m", help="How long to measure at most.")
 @results_option
 @click.option("--junit", "file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--format", type=click.Choice(sorted(FORMATS)), default="text")

@@ -7,20 +7,21 @@ from pathlib import Path
 
 import click
 
-from bench.commands.options import Duration, results_option
+from bench.commands.options import results_option
 from bench.commands.show import exit_code, show
 from bench.record import scenario
 from bench.report.run import render
 from bench.runs.equipment import equipped
 from bench.runs.run import Plan, execute_all
-from pipelines.preprocess.ways import WAYS
+from pipelines.preprocess.choose import WAYS
+from pipelines.topologies.scenario import DURATION
 
 PAGE = "demo.html"
 SETS = ("small", "medium", "large")
 
 
 @click.command()
-@click.option("--duration", type=Duration(), default="6s", help="How long each run measures.")
+@click.option("--duration", type=DURATION, default="6s", help="How long each run measures.")
 @results_option
 def command(duration: float, folder: Path) -> int:
     """Run small, medium and large images through all three ways and print where the time went."""

@@ -8,41 +8,43 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
-from bench.commands.options import OFFERED, Duration, On, Several, results_option
+from bench.commands.options import Several, results_option, scenario_options
 from bench.commands.show import exit_code
 from bench.ledger.matrix import matrix_of
 from bench.ledger.reading import summary_of
 from bench.prepare.images.sets import need_images
-from bench.record import machine, scenario
+from bench.record import machine
+from bench.record.scenario import TENSOR, Settings, settings_of
 from bench.report.matrix import FORMATS, file_name, render
-from bench.runs.alone import Alone, alone
 from bench.runs.equipment import equipped
 from bench.runs.order import in_turn
 from bench.runs.progress import say_where
 from bench.runs.run import Plan, each_run
 from pipelines import tasks
-from pipelines.preprocess.ways import WAYS
+from pipelines.errors import VisiontaxError
 from pipelines.servers import device
-from pipelines.servers.device import CPU, Device
-from pipelines.topologies.choose import PLACES
+from pipelines.servers.device import Device
+from pipelines.topologies.scenario import DURATION, NOBODY, PLACES, Text
 
 PIPELINES = tuple(name for name in tasks.PIPELINES if not tasks.is_chain(name))
 
 
-class Numbers(click.ParamType[list[int]]):
-    """Numbers of users on the command line."""
+def _numbers(text: str) -> list[int]:
+    """Each number of users once, in the order given."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
+        raise VisiontaxError(f"not numbers of users: {text!r}", hint="write 1,16")
+    return list(dict.fromkeys(map(int, parts)))
 
-    name = "numbers"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return them, each once, in the order given."""
-        if not isinstance(value, str):
-            return value
-        parts = [part.strip() for part in value.split(",") if part.strip()]
-        if not parts or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
-            self.fail(f"not numbers of users: {value!r}; write 1,16", param, ctx)
-        return list(dict.fromkeys(map(int, parts)))
+NUMBERS = Text("numbers", _numbers)
+
+
+def alone(settings: Settings) -> Settings:
+    """Return the settings of inference alone beside a run with these."""
+    return msgspec.structs.replace(settings, images=TENSOR, preprocess=NOBODY, place=NOBODY)
 
 
 def places_of(on: Device, *, preprocess: str) -> list[str]:
@@ -70,15 +72,26 @@ def show(
     return exit_code(summaries)
 
 
-def _planned(settings: Sequence[scenario.Settings], **common: Any) -> Iterator[list[Plan]]:
+def _planned(settings: Sequence[Settings], **common: Any) -> Iterator[list[Plan]]:
     """Yield the runs of each pipeline with each number of users, inference alone among them."""
     groups = itertools.groupby(settings, key=lambda one: (one.pipeline, one.users))
     for _, group in groups:
         members = list(group)
-        yield [Alone(alone(members[0]), **common), *(Plan(one, **common) for one in members)]
+        yield [Plan(one, **common) for one in (alone(members[0]), *members)]
 
 
-@click.command()
+@click.command(
+    params=scenario_options(
+        several=("images", "place"),
+        without=("server", "topology", "broker", "crops", "claims", "batch", "workers"),
+        images={"default": "small,medium,large"},
+        preprocess={"default": "dali"},
+        place={"default": None, "help": "Who preprocesses.  [all that the device allows]"},
+        users={"type": NUMBERS, "default": "1,16"},
+        warmup_s={"default": "1s"},
+        seed={"help": "Of the order of the runs, and of the images."},
+    )
+)
 @click.option(
     "--pipeline",
     "pipelines",
@@ -87,27 +100,8 @@ def _planned(settings: Sequence[scenario.Settings], **common: Any) -> Iterator[l
     metavar="NAMES",
     help=f"Of one DNN: {', '.join(PIPELINES)}.",
 )
-@click.option(
-    "--images",
-    type=Several(None),
-    default="small,medium,large",
-    metavar="NAMES",
-    help="Image sets, or a folder of JPEGs.",
-)
-@click.option(
-    "--place",
-    "places",
-    type=Several(PLACES),
-    metavar="NAMES",
-    help=f"Who preprocesses: {', '.join(PLACES)}.  [all that the device allows]",
-)
-@click.option("--preprocess", type=click.Choice(sorted(WAYS)), default="dali")
-@click.option("--device", "on", type=On(), default=str(CPU), help="Of the DNNs: cpu, gpu or gpu:0.")
-@click.option("--transport", type=click.Choice(OFFERED), default="http", help="To Triton.")
-@click.option("--users", type=Numbers(), default="1,16", help="Users who each wait for answers.")
 @click.option("--rounds", type=click.IntRange(1), default=1, help="Runs of each point.")
-@click.option("--duration", type=Duration(), default="3s", help="How long each run measures.")
-@click.option("--warmup", type=Duration(), default="1s", help="How long not to measure at first.")
+@click.option("--duration", type=DURATION, default="3s", help="How long each run measures.")
 @results_option
 @click.option(
     "--output",
@@ -115,53 +109,40 @@ def _planned(settings: Sequence[scenario.Settings], **common: Any) -> Iterator[l
     help="Also write MACHINE.md and MACHINE.csv there.",
 )
 @click.option("--note", help="What to know of the conditions; the table shows it.")
-@click.option("--seed", type=int, default=1, help="Of the order of the runs, and of the images.")
 @click.option("--format", type=click.Choice(sorted(FORMATS)), default="text", help="On stdout.")
 def command(
     pipelines: list[str],
-    images: list[str],
-    places: list[str] | None,
-    preprocess: str,
-    on: Device,
-    transport: str,
-    users: list[int],
     rounds: int,
     duration: float,
-    warmup: float,
     folder: Path,
     output: Path | None,
     note: str | None,
-    seed: int,
     format: str,
+    **given: Any,
 ) -> int:
     """Measure what preprocessing on the client and on the server costs, task by task.
 
     Prints one table of throughput and latency by pipeline, images, place and users, beside those
     of inference alone.
     """
+    on: Device = given["device"]
     device.require(on)
-    need_images(images)
+    need_images(given["images"])
+    places = given["place"] or places_of(on, preprocess=given["preprocess"])
     chosen = [
-        scenario.Settings(
-            pipeline=pipeline,
-            images=spec,
-            preprocess=preprocess,
-            place=place,
-            transport=transport,
-            users=amount,
-            warmup_s=warmup,
-            seed=seed,
+        settings_of(
+            given | {"pipeline": pipeline, "images": images, "place": place, "users": users}
         )
-        for pipeline, amount in itertools.product(dict.fromkeys(pipelines), users)
-        for spec in dict.fromkeys(images)
-        for place in dict.fromkeys(places or places_of(on, preprocess=preprocess))
+        for pipeline, users in itertools.product(dict.fromkeys(pipelines), given["users"])
+        for images in dict.fromkeys(given["images"])
+        for place in dict.fromkeys(places)
     ]
     made: list[Path] = []
     code = 0
     try:
-        with equipped(chosen, on=on) as settings:
+        with equipped(chosen) as settings:
             groups = list(_planned(settings, duration_s=duration, results=folder))
-            for run in each_run(in_turn(groups, rounds=rounds, seed=seed)):
+            for run in each_run(in_turn(groups, rounds=rounds, seed=given["seed"])):
                 made.append(run)
     finally:
         if made:

@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 
-from bench.commands.options import OFFERED, Duration, Several, results_option, stack_options
+from bench.commands.options import results_option, scenario_options
 from bench.commands.show import exit_code
 from bench.ledger.fanout import images_with, sweep_of
 from bench.ledger.reading import summary_of
 from bench.prepare.images.scenes import MOST
 from bench.prepare.images.sets import ensure_images
-from bench.record import scenario
+from bench.record.scenario import settings_of
 from bench.report.sweep import FORMATS, render
 from bench.report.sweep_page import render_page
 from bench.runs import order
@@ -25,9 +25,7 @@ from bench.runs.progress import say_where
 from bench.runs.run import Plan, each_run
 from pipelines import tasks
 from pipelines.errors import VisiontaxError
-from pipelines.preprocess.ways import WAYS
-from pipelines.topologies.brokered.messages import FORMS
-from pipelines.topologies.choose import PLACES, TOPOLOGIES
+from pipelines.topologies.scenario import DURATION, Text
 
 CHAINS = tuple(name for name in tasks.PIPELINES if tasks.is_chain(name))
 
@@ -55,17 +53,8 @@ def fanouts_of(text: str) -> list[int]:
     return sorted(found)
 
 
-class FanOuts(click.ParamType[list[int]]):
-    """Fan-outs on the command line."""
-
-    name = "fan-outs"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return them as numbers."""
-        try:
-            return fanouts_of(value) if isinstance(value, str) else value
-        except VisiontaxError as error:
-            self.fail(f"{error}; {error.hint}", param, ctx)
+FAN_OUTS = Text("fan-outs", fanouts_of)
+"""Fan-outs on the command line."""
 
 
 def in_turn(
@@ -91,75 +80,44 @@ def show(folders: Sequence[Path], *, format: str) -> int:
     return exit_code(summaries)
 
 
-@click.command()
+@click.command(
+    params=scenario_options(
+        several=["topology"],
+        without=("images", "claims", "device"),
+        topology={"default": "fused,direct,redis-streams,redis-lists,kafka"},
+        users={"default": 4},
+        warmup_s={"default": "1s"},
+        seed={"help": "Of the order of the runs, and of the images."},
+    )
+)
 @click.argument("chain", type=click.Choice(CHAINS), metavar="CHAIN")
-@click.option(
-    "--fanout", type=FanOuts(), default=f"0..{MOST}", help="Crops an image: 0..12, or 0,2,4."
-)
-@click.option(
-    "--topology",
-    type=Several(TOPOLOGIES),
-    default="fused,direct,redis-streams,redis-lists,kafka",
-    metavar="NAMES",
-    help=f"How the DNNs are connected: {', '.join(TOPOLOGIES)}.",
-)
+@click.option("--fanout", type=FAN_OUTS, default=f"0..{MOST}", help="Crops an image: 0..12 or 0,2.")
 @click.option("--rounds", type=click.IntRange(1), default=1, help="Runs of each point.")
-@click.option("--preprocess", type=click.Choice(sorted(WAYS)), default="opencv")
-@click.option("--place", type=click.Choice(PLACES), default="server", help="Who preprocesses.")
-@click.option("--transport", type=click.Choice(OFFERED), default="http", help="To Triton.")
-@click.option(
-    "--crops", type=click.Choice(FORMS), default="raw", help="How crops travel through a broker."
-)
-@click.option("--users", type=click.IntRange(1), default=4, help="Users who each wait for answers.")
-@click.option("--duration", type=Duration(), default="4s", help="How long each run measures.")
-@click.option("--warmup", type=Duration(), default="1s", help="How long not to measure at first.")
-@stack_options
+@click.option("--duration", type=DURATION, default="4s", help="How long each run measures.")
 @results_option
-@click.option("--seed", type=int, default=1, help="Of the order of the runs, and of the images.")
 @click.option("--format", type=click.Choice(sorted(FORMATS)), default="text", help="On stdout.")
 def command(
     chain: str,
     fanout: list[int],
-    topology: list[str],
     rounds: int,
-    preprocess: str,
-    place: str,
-    transport: str,
-    crops: str,
-    broker_url: str | None,
-    workers: tuple[int, int],
-    batch: int,
-    users: int,
     duration: float,
-    warmup: float,
-    server: str | None,
     folder: Path,
-    seed: int,
     format: str,
+    **given: Any,
 ) -> int:
     """Sweep a chain's fan-out in every topology: throughput, latency, and what the broker takes."""
     ensure_images([images_with(chain, number) for number in fanout])
+    topologies = list(dict.fromkeys(given["topology"]))
     chosen = [
-        scenario.Settings(
-            pipeline=chain,
-            images=images_with(chain, number),
-            preprocess=preprocess,
-            place=place,
-            transport=transport,
-            topology=name,
-            crops=crops,
-            workers=workers,
-            batch=batch,
-            users=users,
-            warmup_s=warmup,
-            seed=seed,
+        settings_of(
+            given | {"pipeline": chain, "images": images_with(chain, number), "topology": topology}
         )
-        for number, name in in_turn(fanout, list(dict.fromkeys(topology)), rounds=rounds, seed=seed)
+        for number, topology in in_turn(fanout, topologies, rounds=rounds, seed=given["seed"])
     ]
     made: list[Path] = []
     code = 0
     try:
-        with equipped(chosen, server=server, broker=broker_url) as settings:
+        with equipped(chosen) as settings:
             plans = [Plan(one, duration_s=duration, results=folder) for one in settings]
             for run in each_run(plans):
                 made.append(run)

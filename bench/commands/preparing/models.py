@@ -22,11 +22,11 @@ from pipelines.servers.sizing import size
 )
 @sizes_options
 def command(
-    repo: Path, on: Device, preprocess_instances: int | None, inference_instances: int | None
+    repo: Path, device: Device, preprocess_instances: int | None, inference_instances: int | None
 ) -> None:
     """Build the models of the repository from pinned weights, and say where they are to run."""
-    for file in build_models(repo, on=on):
+    for file in build_models(repo, on=device):
         state = "kept " if file.reused else "built"
         click.echo(f"{state} {file.path} sha256 {file.sha256}")
-    sizes = sizes_of(on, preprocess=preprocess_instances, inference=inference_instances)
+    sizes = sizes_of(device, preprocess=preprocess_instances, inference=inference_instances)
     size(repo, sizes, plans=True)

@@ -10,13 +10,17 @@ import click
 
 from bench.commands.options import sizes_of, sizes_options
 from bench.prepare.repository import models_of
+from bench.record.files import as_json, write_atomically
 from bench.runs.equipment import SERVICES, brokers
+from bench.runs.experiments.protocol import SERVING
 from pipelines import paths, processes, tasks
 from pipelines.errors import ServerError
 from pipelines.servers import triton
 from pipelines.servers.device import Device
 
 DEFAULT = ("classification",)
+
+_PRINTED = {"http": "http://{}", "metrics": "http://{}/metrics"}
 
 
 @click.command()
@@ -39,13 +43,19 @@ DEFAULT = ("classification",)
     default=paths.REPOSITORY,
     help="The model repository.  [triton_repo]",
 )
+@click.option(
+    "--addresses",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file for what is printed, as JSON.",
+)
 @sizes_options
 def command(
     pipelines: tuple[str, ...],
     services: tuple[str, ...],
     port: int | None,
     repository: Path,
-    on: Device,
+    addresses: Path | None,
+    device: Device,
     preprocess_instances: int | None,
     inference_instances: int | None,
 ) -> None:
@@ -54,12 +64,12 @@ def command(
     It serves the models of every PIPELINE (by default classification, of another --repository all)
     from the start, and any other once a run asks for it.
     """
-    sizes = sizes_of(on, preprocess=preprocess_instances, inference=inference_instances)
+    sizes = sizes_of(device, preprocess=preprocess_instances, inference=inference_instances)
     signal.signal(signal.SIGTERM, _interrupt)
     folder = paths.BUILD / "serve" / str(os.getpid())
     click.echo("starting Triton ...", err=True)
     ours = pipelines or repository == paths.REPOSITORY
-    models = models_of(pipelines or DEFAULT, on=on) if ours else ["*"]
+    models = models_of(pipelines or DEFAULT, on=device) if ours else ["*"]
     with (
         triton.start(
             folder, repository=repository, port=port, sizes=sizes, models=models
@@ -67,13 +77,18 @@ def command(
         brokers(services) as urls,
     ):
         running.wait_ready()
-        click.echo(f"http     http://{running.url}")
-        click.echo(f"grpc     {processes.HOST}:{running.port + 1}")
-        click.echo(f"metrics  http://{processes.HOST}:{running.port + 2}/metrics")
-        for name, url in urls.items():
-            click.echo(f"{name:7}  {url}")
+        where = {
+            "http": running.url,
+            "grpc": f"{processes.HOST}:{running.port + 1}",
+            "metrics": f"{processes.HOST}:{running.port + 2}",
+            **urls,
+        }
+        for name, url in where.items():
+            click.echo(f"{name:7}  {_PRINTED.get(name, '{}').format(url)}")
         click.echo(f"log      {folder / 'triton.log'}")
-        click.echo("ready; stop with Ctrl-C", err=True)
+        if addresses:
+            write_atomically(addresses, as_json(where) + b"\n")
+        click.echo(SERVING, err=True)
         try:
             code = running.process.wait()
         except KeyboardInterrupt:

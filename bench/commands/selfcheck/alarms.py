@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from bench.commands.options import Duration, Limit, results_option
+from bench.commands.options import LIMIT, results_option
 from bench.commands.sides import COMMON, read
 from bench.compare.comparison import within
 from bench.compare.gate import PASS, REGRESSION, Gate, of_turns
@@ -30,6 +30,7 @@ from bench.runs.experiments.experiment import measure_turns
 from bench.runs.experiments.side import Side
 from pipelines import paths
 from pipelines.errors import VisiontaxError
+from pipelines.topologies.scenario import DURATION
 
 PIPELINE, MODEL, SLOWED = "classification", "preprocess_classification_opencv", "decode"
 MODEL_FILE = """
@@ -145,9 +146,9 @@ def _outcome(job: Job) -> str:
 @click.option("--images", default="faces-4", help="An image set, or a folder of JPEGs.")
 @click.option("--users", type=click.IntRange(1), default=1, help="Concurrent users.")
 @click.option(
-    "--require", type=Limit(), multiple=True, help=f"As in bench gate.  [{', '.join(LIMITS)}]"
+    "--require", type=LIMIT, multiple=True, help=f"As in bench gate.  [{', '.join(LIMITS)}]"
 )
-@click.option("--budget", type=Duration(), default="10m", help="How long each job may measure.")
+@click.option("--budget", type=DURATION, default="10m", help="How long each job may measure.")
 @click.option("--seed", type=int, default=1, help="Of the jobs' order, and of their blocks.")
 @results_option
 def command(
@@ -162,7 +163,7 @@ def command(
     folder: Path,
 ) -> int:
     """Make real jobs of the gate, without a change and with a slower decode, in random order."""
-    limits = require or [Limit().convert(text, None, None) for text in LIMITS]
+    limits = require or [LIMIT.convert(text, None, None) for text in LIMITS]
     for one in limits:
         if not one.relative:
             raise click.UsageError(f"--require: {one.text!r} is no change, such as 'mean < +5%'")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import click
 
-from bench.commands.options import Duration, results_option
+from bench.commands.options import results_option
 from bench.commands.selfcheck.echo import BACK, BARE, MOST, THERE, link
 from bench.prepare.images.sets import ensure_images
 from bench.record import records, scenario
@@ -30,6 +30,7 @@ from pipelines import tasks
 from pipelines.brokers import BROKERS, Broker
 from pipelines.errors import ServerError
 from pipelines.spans import Request
+from pipelines.topologies.scenario import DURATION
 
 KINDS = (BARE, *BROKERS)
 HOP_STAGES = ("publish", "broker", "consume")
@@ -147,7 +148,7 @@ def chain_hops(folder: Path) -> list[float]:
 
 @click.command()
 @click.option("--rounds", type=click.IntRange(1), default=5, help="Of each kind.")
-@click.option("--duration", type=Duration(), default="2s", help="Of each part of a round.")
+@click.option("--duration", type=DURATION, default="2s", help="Of each part of a round.")
 @results_option
 def command(rounds: int, duration: float, folder: Path) -> None:
     """Compare the message brokers by themselves, and with the hop of a chain over Redis."""

@@ -6,20 +6,21 @@ from pathlib import Path
 
 import click
 
-from bench.commands.options import Duration, results_option
+from bench.commands.options import results_option
 from bench.ledger.reading import summary_of
 from bench.record import scenario
 from bench.runs.run import Plan, execute
+from pipelines.topologies.scenario import DURATION
 
 
 @click.command()
 @click.option("--users", type=click.IntRange(1), default=16, help="Concurrent users.")
-@click.option("--duration", type=Duration(), default="5s", help="How long to measure.")
+@click.option("--duration", type=DURATION, default="5s", help="How long to measure.")
 @results_option
 def command(users: int, duration: float, folder: Path) -> None:
     """Measure one generator process against the fake engine, which answers at once."""
     plan = Plan(
-        scenario.Settings(images="small", users=users, transport="fake", server="0ms"),
+        scenario.Settings(images="small", users=users, transport="fake", service_s=0.0),
         duration_s=duration,
         results=folder,
     )

@@ -9,12 +9,13 @@ from typing import TypeVar
 
 import click
 
-from bench.commands.options import Duration, results_option
+from bench.commands.options import results_option
 from bench.record import records
 from bench.runs.order import abba
 from bench.runs.progress import Progress
 from bench.runs.run import OVERHEAD_S, Plan, execute
 from pipelines.errors import VisiontaxError
+from pipelines.topologies.scenario import DURATION
 
 T = TypeVar("T")
 Command = Callable[..., None]
@@ -26,7 +27,7 @@ def options(*, rounds: int, duration: str) -> Callable[[Command], Command]:
         click.option("--images", default="medium", help="An image set, or a folder of JPEGs."),
         click.option("--users", type=click.IntRange(1), default=16, help="Concurrent users."),
         click.option("--rounds", type=click.IntRange(1), default=rounds, help="Of each kind."),
-        click.option("--duration", type=Duration(), default=duration, help="Of each round."),
+        click.option("--duration", type=DURATION, default=duration, help="Of each round."),
         results_option,
     )
 

@@ -7,6 +7,7 @@ revision's code, and this environment's packages. It stays for the next time; th
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -17,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.record.scenario import Settings
+from bench.runs.experiments.protocol import WORDS, Documents, Speech, speech_of
 from bench.runs.run import LOAD
 from pipelines import paths
 from pipelines.errors import ServerError, VisiontaxError
@@ -42,11 +45,13 @@ class Checkout:
     python: Path
     load: Path
     environment: dict[str, str]
+    speaks: Speech = WORDS
 
 
 def here() -> Checkout:
     """Return this checkout, as it is now, changes included."""
-    return Checkout(Path.cwd(), Path(sys.executable), LOAD, dict(os.environ))
+    speaks = Documents(Settings.__struct_fields__)
+    return Checkout(Path.cwd(), Path(sys.executable), LOAD, dict(os.environ), speaks)
 
 
 def resolve(revision: str, *, root: Path = paths.ROOT) -> str:
@@ -90,18 +95,32 @@ def _make(folder: Path, sha: str, *, revision: str, root: Path) -> Checkout:
         shutil.rmtree(folder, ignore_errors=True)
         _git("worktree", "prune", at=root)  # it still knows a build/ that was removed
         _git("worktree", "add", "--detach", str(folder), sha, at=root)
-    places = (folder / "bench" / "options.py", folder / "bench" / "generator" / "options.py")
-    if not any('"--paused"' in _text(path) for path in places):
+    _share(folder / "build")
+    made = Checkout(folder, _environment(folder), folder / "bench" / "load.py", _without_imports())
+    speaks = speech_of(_said(made))
+    if speaks is None and not _is_before_protocols(folder):
         raise VisiontaxError(
             f"revision {revision} cannot take turns with another: its load has no --paused",
             hint="compare revisions that have 'bench ab'; for older ones make runs in a checkout "
             "of each, and compare those",
         )
-    _share(folder / "build")
-    python = _environment(folder)
-    made = Checkout(folder, python, folder / "bench" / "load.py", _without_imports())
-    _run([str(python), "-m", "bench", "models"], made, revision=revision)
-    return made
+    _run([str(made.python), "-m", "bench", "models"], made, revision=revision)
+    return dataclasses.replace(made, speaks=speaks or WORDS)
+
+
+def _said(checkout: Checkout) -> str:
+    """What the revision says that it speaks, empty where it has no word for that."""
+    try:
+        command = [str(checkout.python), "-m", "bench", "protocol"]
+        return _call(command, at=checkout.folder, environment=checkout.environment)
+    except VisiontaxError:
+        return ""
+
+
+def _is_before_protocols(folder: Path) -> bool:
+    """Whether its load can be paused, though it has no `bench protocol`."""
+    places = (folder / "bench" / "options.py", folder / "bench" / "generator" / "options.py")
+    return any('"--paused"' in path.read_text(errors="replace") for path in places if path.exists())
 
 
 def _share(build: Path) -> None:
@@ -181,10 +200,6 @@ def _last_words(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(("error: ", "fatal: "))]
     return (telling or lines or ["it said nothing"])[-1].removeprefix("error: ")
-
-
-def _text(path: Path) -> str:
-    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 @contextlib.contextmanager

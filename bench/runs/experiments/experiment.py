@@ -26,7 +26,7 @@ from bench.runs.experiments.blocks import Enough, Record, Timing, make_slices
 from bench.runs.experiments.checkouts import Checkout, checked_out, here
 from bench.runs.experiments.paused_load import Load
 from bench.runs.experiments.side import Side
-from bench.runs.experiments.start import end, equipped
+from bench.runs.experiments.start import end, equipped, staffed
 from bench.runs.progress import say_where
 from pipelines.errors import VisiontaxError
 
@@ -51,14 +51,15 @@ def _standing(
     sides: Sequence[tuple[Side, Checkout]], folder: Path, *, slice_s: float
 ) -> Iterator[dict[str, Load]]:
     """Yield the loads of both sides, by name: warm, paused, and each with its own server."""
-    with equipped(sides) as addressed:
+    with equipped(sides) as addressed, contextlib.ExitStack() as crews:
         loads: dict[str, Load] = {}
         try:
             for (side, at), settings in zip(sides, addressed, strict=True):
                 run = folder / side.name
                 run.mkdir()
                 click.echo(f"warming up {side.title} ...", err=True)
-                loads[side.name] = load = Load(side, settings, into=run, at=at)
+                workers = crews.enter_context(staffed(side, settings, at=at))
+                loads[side.name] = load = Load(side, settings, into=run, at=at, workers=workers)
                 load.wait()
                 load.take()
                 time.sleep(settings.warmup_s)

@@ -13,7 +13,7 @@ from bench.runs.equipment import folder
 from bench.runs.experiments.checkouts import Checkout
 from bench.runs.experiments.side import Side
 from bench.runs.experiments.start import _by, _spawn, complaint
-from bench.runs.run import LOAD, Plan
+from bench.runs.run import Plan
 from pipelines.errors import ServerError, VisiontaxError
 from pipelines.servers import control
 
@@ -35,19 +35,23 @@ class Load:
     """A running load generator that is paused unless it has the turn."""
 
     def __init__(
-        self, side: Side, settings: scenario.Settings, *, into: Path, at: Checkout
+        self,
+        side: Side,
+        settings: scenario.Settings,
+        *,
+        into: Path,
+        at: Checkout,
+        workers: list[int],
     ) -> None:
         self.side, self.folder = side, into
         self._traced = settings.server if settings.traced else None
         self._log = into / "locust.log"
-        served = None if side.revision else side.repository  # an older load has no such option
-        plan = Plan(settings, duration_s=LONG_S - settings.warmup_s, repository=served)
-        ours = {str(LOAD): str(at.load)}
-        command = [ours.get(word, word) for word in plan.command(into.resolve())]
-        command = [*_by(at, command[command.index("-m") :]), "--paused"]
+        plan = Plan(settings, duration_s=LONG_S, repository=side.repository)
+        spec, total_s = plan.load(into.resolve(), paused=True, workers=workers)
+        command = at.speaks.load(spec, total_s=total_s, program=at.load)
         (into / records.TURNS).touch()
         self._turns = (into / records.TURNS).open("rb")
-        self.process = _spawn(command, log=self._log, at=at)
+        self.process = _spawn(_by(at, command), log=self._log, at=at)
 
     def wait(self) -> None:
         """Return when it stands ready. Raises VisiontaxError in its own words when it cannot."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from bench.record.scenario import Settings
-from pipelines.servers.device import CPU, Device
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,6 @@ class Side:
     name: Literal["a", "b"]
     text: str
     settings: Settings
-    device: Device = CPU
     repository: Path | None = None
     revision: str | None = None
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from bench.generator.setup import setup_of
-from bench.record import scenario
-from bench.runs.equipment import SERVICE_OF, folder, worker_command
+from bench.record.scenario import Settings
+from bench.runs.equipment import SERVICE_OF, folder
 from bench.runs.experiments.checkouts import Checkout
+from bench.runs.experiments.protocol import SERVING
 from bench.runs.experiments.side import Side
 from pipelines import processes
 from pipelines.errors import ServerError, VisiontaxError
@@ -30,8 +30,8 @@ STOP_TIMEOUT_S = 60.0
 
 
 @contextlib.contextmanager
-def equipped(sides: Sequence[tuple[Side, Checkout]]) -> Iterator[list[scenario.Settings]]:
-    """Yield each side's settings with the addresses of its own server, brokers and workers.
+def equipped(sides: Sequence[tuple[Side, Checkout]]) -> Iterator[list[Settings]]:
+    """Yield each side's settings with the addresses of its own server and brokers.
 
     Raises VisiontaxError in the words of what does not start.
     """
@@ -44,36 +44,48 @@ def equipped(sides: Sequence[tuple[Side, Checkout]]) -> Iterator[list[scenario.S
         end(started)
 
 
-def _equip(
-    side: Side, *, at: Checkout, started: list[subprocess.Popen[bytes]]
-) -> scenario.Settings:
+def _equip(side: Side, *, at: Checkout, started: list[subprocess.Popen[bytes]]) -> Settings:
     settings = side.settings
     if _needs_server(side) or _services(settings):
-        log = folder() / f"serve-{side.name}.log"
-        started.append(_spawn(_by(at, _serve_command(side)), log=log, at=at))
-        _await_line(started[-1], log, ready="ready; stop with Ctrl-C", what=side.title)
-        settings = _addressed(settings, _addresses(log))
+        log, written = (folder() / f"serve-{side.name}.{kind}" for kind in ("log", "json"))
+        command = at.speaks.serve(settings, _serve_options(side), addresses=written)
+        started.append(_spawn(_by(at, command), log=log, at=at))
+        _await_line(started[-1], log, ready=SERVING, what=side.title)
+        settings = _addressed(settings, at.speaks.addresses(log, written=written))
     if settings.server and settings.traced:
         if not control.is_ready(settings.server):
             raise ServerError(
                 f"{side.title}: Triton is not ready at {settings.server}",
                 hint="is 'bench serve' running? without server= one is started",
             )
-        control.load(settings.server, choose.models(setup_of(settings)))
-    for stage, count in zip(STAGES, settings.workers, strict=True):
-        for number in range(count if settings.brokered else 0):
-            log = folder() / f"worker-{side.name}-{stage}-{number + 1}.log"
-            command = _by(at, worker_command(settings, stage)[1:])
-            started.append(_spawn(command, log=log, at=at))
-            _await_line(started[-1], log, ready=": ready", what=f"a worker of {side.title}")
+        control.load(settings.server, choose.models(settings))
     return settings
+
+
+@contextlib.contextmanager
+def staffed(side: Side, settings: Settings, *, at: Checkout) -> Iterator[list[int]]:
+    """Yield the pids of the workers that the side needs, none without a broker.
+
+    Raises VisiontaxError in the words of a worker that does not start.
+    """
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for stage, count in zip(STAGES, settings.workers, strict=True):
+            for number in range(count if settings.brokered else 0):
+                log = folder() / f"worker-{side.name}-{stage}-{number + 1}.log"
+                command = _by(at, at.speaks.worker(settings, stage))
+                started.append(_spawn(command, log=log, at=at))
+                _await_line(started[-1], log, ready=": ready", what=f"a worker of {side.title}")
+        yield [worker.pid for worker in started]
+    finally:
+        end(started)
 
 
 def _needs_server(side: Side) -> bool:
     return side.settings.traced and side.settings.server is None
 
 
-def _services(settings: scenario.Settings) -> list[str]:
+def _services(settings: Settings) -> list[str]:
     """What `bench serve` is to start beside Triton."""
     if not settings.brokered:
         return []
@@ -83,22 +95,16 @@ def _services(settings: scenario.Settings) -> list[str]:
     return sorted(needed)
 
 
-def _serve_command(side: Side) -> list[str]:
-    command = ["-m", "bench", "serve", side.settings.pipeline, "--device", str(side.device)]
+def _serve_options(side: Side) -> list[str]:
+    options = ["--device", side.settings.device]
     if side.repository:
-        command += ["--repository", str(side.repository.resolve())]
+        options += ["--repository", str(side.repository.resolve())]
     for service in _services(side.settings):
-        command += ["--with", service]
-    return command
+        options += ["--with", service]
+    return options
 
 
-def _addresses(log: Path) -> dict[str, str]:
-    """Return host:port of everything that `bench serve` says it has started."""
-    pairs = [line.split() for line in log.read_text(errors="replace").splitlines()]
-    return {pair[0]: pair[1].removeprefix("http://") for pair in pairs if len(pair) == 2}
-
-
-def _addressed(settings: scenario.Settings, urls: dict[str, str]) -> scenario.Settings:
+def _addressed(settings: Settings, urls: dict[str, str]) -> Settings:
     broker, claims = settings.broker, settings.claims
     if settings.brokered:
         broker = broker or urls[SERVICE_OF[str(settings.topology)]]

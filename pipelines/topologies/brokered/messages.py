@@ -17,9 +17,6 @@ from pipelines.spans import Span, Trail
 
 T = TypeVar("T")
 
-FORMS = ("raw", "jpeg", "reference")
-"""How crops travel: as pixels, as JPEG, or as a key under which Redis keeps the pixels."""
-
 
 class Sent(msgspec.Struct, array_like=True, frozen=True):
     """When a message was packed and given to the broker, and how many were packed together."""

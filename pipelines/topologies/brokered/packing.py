@@ -13,7 +13,8 @@ from pipelines.brokers.claims import Claims
 from pipelines.errors import BrokerError, ImageError, VisiontaxError
 from pipelines.preprocess import jpeg
 from pipelines.tasks.inputs import ModelInput, Pixels
-from pipelines.topologies.brokered.messages import FORMS, Crop
+from pipelines.topologies.brokered.messages import Crop
+from pipelines.topologies.scenario import FORMS
 from pipelines.topologies.steps import Crops
 
 QUALITY = 95

@@ -1,0 +1,275 @@
+"""What a pipeline is made of, and the one table of its settings: each is a field of a struct.
+
+Whatever reads or shows settings is made from the fields: the options of commands, of Locust and of
+workers, the keys of a side, the names of folders, the manifest, and the tables in the docs.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import click
+import msgspec
+
+from pipelines import tasks
+from pipelines.brokers import BROKERS
+from pipelines.engines.choose import TRANSPORTS, check_gpu, endpoint
+from pipelines.engines.fake import SERVICE_S
+from pipelines.errors import VisiontaxError
+from pipelines.preprocess.choose import WAYS
+
+PLACES = ("server", "server-gpu", "client")
+"""Where the first DNN's input is made: in Triton, on its CPU or its GPU, or by who asks Triton."""
+
+BROKERLESS = ("fused", "direct")
+TOPOLOGIES = (*BROKERLESS, *BROKERS)
+"""How a chain's two DNNs are connected."""
+
+DEFAULT_TOPOLOGY = "direct"
+
+FORMS = ("raw", "jpeg", "reference")
+"""How crops travel: as pixels, as JPEG, or as a key under which Redis keeps the pixels."""
+
+MOST_CROPS = 16
+"""How many crops are asked about at a time: `max_batch_size` of the second DNNs."""
+
+NOBODY = "none"
+"""The `preprocess` and the `place` of inference alone, which is asked with a ready tensor."""
+
+_UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+
+
+def seconds(text: str) -> float:
+    """Read `2s`, `500ms`, `1.5m`, `1h` or plain seconds. Raises VisiontaxError otherwise."""
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)", text.strip())
+    if parts is None:
+        raise VisiontaxError(f"not a duration: {text!r}", hint="write it like 10s, 500ms or 2m")
+    return float(parts[1]) * _UNITS_S[parts[2]]
+
+
+def workers_of(text: str) -> tuple[int, int]:
+    """Return how many workers of the first and of the second stage `2,1` or `2` asks for.
+
+    Raises VisiontaxError when it is neither.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise VisiontaxError(
+            f"not numbers of workers: {text!r}", hint="write 2,1 for two first and one second stage"
+        )
+    return int(parts[0]), int(parts[-1])
+
+
+def address(text: str) -> str:
+    """Return host:port of an address that may be written as a URL."""
+    return text.rpartition("://")[2].rstrip("/")
+
+
+class Text(click.ParamType[Any]):
+    """A value on a command line, read by a function that raises VisiontaxError."""
+
+    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
+        self.name, self._read = name, read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value read; what is no text is one already."""
+        try:
+            return self._read(value) if isinstance(value, str) else value
+        except VisiontaxError as error:
+            self.fail(f"{error}; {error.hint}", param, ctx)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the users of a setting must know of it.
+
+    `kind` reads it on a command line. `known` are the values to choose from, where it has such.
+    `default` is written the way a user writes it; `otherwise` says what holds without one.
+    `with_broker` says that it means something with a broker only. `rank` is its place in the name
+    of a run's folder, 0 when it is not in it. `also` is another name of its option.
+    """
+
+    help: str
+    kind: Any = None
+    known: Sequence[str] = ()
+    default: str | int | None = None
+    otherwise: str = ""
+    with_broker: bool = False
+    rank: int = 0
+    also: str = ""
+
+    @property
+    def type(self) -> Any:
+        """How click reads one value."""
+        return click.Choice(list(self.known)) if self.known else self.kind
+
+    @property
+    def shown(self) -> str:
+        """The line of help, with the default that is no value."""
+        return f"{self.help}  [{self.otherwise}]" if self.otherwise else self.help
+
+
+DURATION = Text("duration", seconds)
+ADDRESS = Text("host:port", address)
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pipeline is made of. Addresses are host:port; None of what is not needed."""
+
+    pipeline: Annotated[str, Setting("What to run.", known=tasks.PIPELINES, rank=1)] = (
+        "classification"
+    )
+    preprocess: Annotated[
+        str, Setting("The way to preprocess.", known=sorted(WAYS), default="opencv", rank=3)
+    ] = "opencv"
+    place: Annotated[
+        str,
+        Setting(
+            "Who preprocesses: server, server-gpu (dali), or client, which then sends a tensor.",
+            known=PLACES,
+            default="server",
+            rank=4,
+        ),
+    ] = "server"
+    transport: Annotated[
+        str,
+        Setting("How requests travel to Triton.", known=list(TRANSPORTS), default="http", rank=5),
+    ] = "http"
+    server: Annotated[
+        str | None,
+        Setting("A running Triton's HTTP address.", ADDRESS, otherwise="one is started"),
+    ] = None
+    service_s: Annotated[
+        float, Setting("How long the fake engine takes.", DURATION, default="5ms")
+    ] = SERVICE_S
+    grpc_port: Annotated[
+        int, Setting("Where Triton's gRPC listens.", int, otherwise="HTTP's plus one")
+    ] = 0
+    topology: Annotated[
+        str | None,
+        Setting("How a chain's DNNs are connected.", known=TOPOLOGIES, otherwise="direct", rank=6),
+    ] = None
+    broker: Annotated[
+        str | None,
+        Setting("A running broker.", ADDRESS, otherwise="one is started", also="--broker-url"),
+    ] = None
+    crops: Annotated[
+        str,
+        Setting("How crops travel through a broker.", known=FORMS, default="raw", with_broker=True),
+    ] = "raw"
+    claims: Annotated[
+        str | None,
+        Setting(
+            "The Redis for crops by reference.",
+            ADDRESS,
+            otherwise="one is started",
+            also="--claims-url",
+        ),
+    ] = None
+    batch: Annotated[
+        int,
+        Setting("Most crops taken.", click.IntRange(1, MOST_CROPS), default=8, with_broker=True),
+    ] = 8
+
+    @property
+    def traced(self) -> bool:
+        """Whether there is a Triton whose trace can be had."""
+        return self.transport not in ("fake", "plain")
+
+    @property
+    def brokered(self) -> bool:
+        """Whether a broker and workers take part."""
+        return self.topology not in (None, *BROKERLESS)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the DNN is asked with a ready tensor."""
+        return self.place == NOBODY
+
+    @property
+    def asked_at(self) -> str:
+        """The address that the transport itself talks to. Raises VisiontaxError without a port."""
+        return endpoint(self.transport, self.server or "", grpc_port=self.grpc_port)
+
+    def check_broker(self) -> None:
+        """Raise VisiontaxError when a broker is needed, and it is not said where one is."""
+        if self.brokered and not self.broker:
+            raise VisiontaxError(
+                f"the topology {self.topology} needs a broker",
+                hint="say where it is with --broker, or let 'bench run' start one",
+            )
+
+    def check(self) -> None:
+        """Raise VisiontaxError when a name is unknown, or names do not go together.
+
+        A broker need not be there yet. Raises EngineError when the transport needs a GPU that this
+        process cannot use.
+        """
+        check_gpu(self.transport)
+        chain = self.pipeline in tasks.PIPELINES and tasks.is_chain(self.pipeline)
+        for name, setting in table(type(self)).items():
+            value = getattr(self, name)
+            alone = self.alone and not chain and name in ("preprocess", "place")
+            if setting.known and value is not None and value not in setting.known and not alone:
+                raise VisiontaxError(
+                    f"unknown {name}: {value}", hint=f"known: {', '.join(setting.known)}"
+                )
+        if self.place == "server-gpu" and self.preprocess != "dali":
+            raise VisiontaxError(
+                f"the place server-gpu preprocesses with dali, not with {self.preprocess}",
+                hint="use --preprocess dali, or --place server",
+            )
+        if chain is (self.topology is None):
+            has = "two DNNs, so it needs a" if chain else "one DNN, so it has no"
+            raise VisiontaxError(
+                f"{self.pipeline} has {has} topology",
+                hint=f"known: {', '.join(TOPOLOGIES)}" if chain else "leave --topology out",
+            )
+        if self.topology == "fused" and self.place != "server":
+            raise VisiontaxError(
+                "the topology fused preprocesses on the server's CPU", hint="use --place server"
+            )
+
+
+def table(kind: type[msgspec.Struct]) -> dict[str, Setting]:
+    """Return the settings of a struct by field; those in the name of a folder come first."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    found = {
+        field: extra
+        for field in kind.__struct_fields__
+        for extra in getattr(hints[field], "__metadata__", ())
+        if isinstance(extra, Setting)
+    }
+    return dict(sorted(found.items(), key=lambda item: item[1].rank or len(found)))
+
+
+def flag(field: str) -> str:
+    """Return the option of a setting; a unit is no part of it."""
+    return f"--{field.removesuffix('_s').replace('_', '-')}"
+
+
+def click_option(field: str, setting: Setting, **changes: Any) -> click.Option:
+    """Return the setting as an option of a command, whose parameter is the field."""
+    given = {
+        "type": setting.type,
+        "default": setting.default,
+        "help": setting.shown,
+        "show_default": setting.default is not None,
+    }
+    names = [flag(field), *([setting.also] if setting.also else []), field]
+    return click.Option(names, **given | changes)
+
+
+def click_options(
+    kind: type[msgspec.Struct], *, without: Iterable[str] = (), **changes: dict[str, Any]
+) -> list[click.Option]:
+    """Return the options of a struct's settings; `changes` are those of single fields."""
+    return [
+        click_option(field, setting, **changes.get(field, {}))
+        for field, setting in table(kind).items()
+        if field not in without
+    ]
