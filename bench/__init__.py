@@ -1,1 +1,3 @@
-"""Load and analysis: what asks, records, accounts and reports."""
+"""Measures the system under test: what asks, records, accounts and reports. What comes in is a
+room.
+"""

@@ -1,1 +1,3 @@
-"""The system under test and its instrumentation: what runs while a request is in flight."""
+"""The system under test and its instrumentation: what runs while a request is in flight; nothing
+here knows `bench`.
+"""

@@ -56,13 +56,17 @@ STAGES: dict[str, Stage] = {
 
 OTHER = "other"
 
+HOP = ("publish", "broker", "consume")
+"""The stages of a message on its way from who packs it to who unpacks it."""
+
 
 class Span(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """An interval of one request spent in one stage.
 
-    `where` names the model or process, and `items` counts the images or crops that shared the work.
-    What is not `critical` was done for a crop that was not the last one to be answered: it is work,
-    but the request did not wait for it.
+    `where`: the model or process.
+    `items`: how many images or crops shared the work.
+    `critical`: false of what was done for a crop that was not the last one to be answered: it is
+    work, but the request did not wait for it.
     """
 
     stage: str
@@ -96,8 +100,9 @@ class Trail(msgspec.Struct, array_like=True, frozen=True):
 class Request(msgspec.Struct, gc=False):
     """One request as the client saw it; one line of `requests-*.jsonl`.
 
-    `due_ns` is when it should have started, `error` is the reason it failed or None. `bytes_in` and
-    `bytes_out` are the sizes of the request's and the reply's body as the client sent and had them.
+    `due_ns`: when it should have started.
+    `error`: the reason it failed, or None.
+    `bytes_in`, `bytes_out`: sizes of the request's and the reply's body as the client had them.
     """
 
     id: str

@@ -1,1 +1,3 @@
-"""What the user types; only here are options read, exit codes chosen and things printed."""
+"""What the user types; only here are options read, exit codes chosen and things printed: what
+computes lies below.
+"""

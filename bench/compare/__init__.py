@@ -1,1 +1,3 @@
-"""Whether B is different from A, and whether a limit is kept: numbers, from stored runs."""
+"""Whether B is different from A, and whether a limit is kept: numbers from stored runs; no
+sentence, no process.
+"""

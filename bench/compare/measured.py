@@ -12,10 +12,11 @@ import numpy as np
 from bench.compare.observations import QUANTILES, STAGE, Slice
 from bench.compare.randomization import Floats
 from bench.compare.thresholds import ERRORS
-from bench.ledger.summary import BROKER, Summary
+from bench.ledger.summary import Summary
 from bench.ledger.units import clean, number
 from bench.record import records
 from pipelines.errors import VisiontaxError
+from pipelines.spans import HOP
 
 
 def in_blocks(side: dict[str, Floats], metric: str) -> Floats:
@@ -23,7 +24,7 @@ def in_blocks(side: dict[str, Floats], metric: str) -> Floats:
     parts = {
         "non_inference_share": [name for name in side if name != f"{STAGE}inference"],
         "other_share": [f"{STAGE}other"],
-        "broker_share": [f"{STAGE}{name}" for name in BROKER],
+        "broker_share": [f"{STAGE}{name}" for name in HOP],
     }
     if metric not in parts:
         return side.get(metric, np.zeros_like(side["mean"]))

@@ -1,1 +1,1 @@
-"""The load of a run: asks, records and watches; nothing here reads what was recorded."""
+"""The load of a run: asks, records and watches; what reads records does not come in."""

@@ -1,4 +1,4 @@
-"""A process beside the load: samples CPU and memory, and fetches Triton's trace, once a second.
+"""A process beside the load: samples CPU times, and fetches Triton's trace, once a second.
 
 It runs until its standard input closes, so it ends with the generator that started it, however that
 ends, and then turns tracing off and folds what was traced.
@@ -97,15 +97,8 @@ def sample(processes: list[psutil.Process], *, role: str, into: BinaryIO) -> Non
     """Append one Sample of each process that still lives."""
     for process in processes:
         with contextlib.suppress(psutil.Error):
-            with process.oneshot():
-                times = process.cpu_times()
-                taken = Sample(
-                    time_ns=time.monotonic_ns(),
-                    role=role,
-                    pid=process.pid,
-                    cpu_s=times.user + times.system,
-                    memory_bytes=process.memory_info().rss,
-                )
+            times = process.cpu_times()
+            taken = Sample(time.monotonic_ns(), role, process.pid, times.user + times.system)
             into.write(msgspec.json.encode(taken) + b"\n")
     into.flush()
 

@@ -20,7 +20,7 @@ INTERVAL_S = 0.25
 
 
 class Recorder:
-    """Appends requests to a run's folder. `failed` is called once if the disk lets us down."""
+    """Appends requests to a run's folder. `failed` is called once, when writing fails."""
 
     def __init__(self, folder: Path, *, pipeline: str, failed: Callable[[OSError], None]) -> None:
         self._pipeline = pipeline

@@ -1,6 +1,6 @@
 """A load that takes turns with another one: SIGUSR2 pauses it, and lets it go on.
 
-Which it does is one line of the run's `turns.jsonl`, written when it is so: a paused load has no
+Each change is appended to the run's `turns.jsonl` once it has taken effect: a paused load has no
 request in flight, and all that it recorded is on the disk.
 """
 

@@ -11,10 +11,9 @@ import numpy.typing as npt
 
 from bench.ledger.attribution import COLUMNS, Ledger
 from bench.record.records import Manifest, Sample
-from pipelines.spans import OTHER
+from pipelines.spans import HOP, OTHER
 
 SCHEMA = 2
-BROKER = ("publish", "broker", "consume")
 """The stages that a message broker costs."""
 
 TAIL = 0.01
@@ -145,7 +144,7 @@ def summarise(
         crops=settings.crops if settings.brokered else None,
         workers=settings.workers if settings.brokered else None,
         batch=settings.batch if settings.brokered else None,
-        broker_share=_sum(share(told, stage) for stage in BROKER) if settings.brokered else None,
+        broker_share=_sum(share(told, stage) for stage in HOP) if settings.brokered else None,
         users=settings.users,
         duration_s=running_ns / 1e9,
         machine=describe(manifest),

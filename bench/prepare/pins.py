@@ -18,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from bench.prepare.packages import Package, ask_npm, ask_pip, mismatch, sha256_of, unpack_npm
+from bench.prepare.packages import Package, ask_npm, ask_pip, need_sha256, sha256_of, unpack_npm
 
 DOWNLOADS = Path("build/downloads")
 
@@ -88,6 +88,26 @@ _MATPLOTLIB = Package(
     "07d9b9fa60cd4c393692f50d0bb03123242ddf61c99bb0e95e75feb354e7c1a8",
 )
 
+_PHOTOGRAPHS = {
+    (_SKIMAGE, "skimage/data"): {
+        "astronaut.png": "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
+        "chelsea.png": "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
+        "coffee.png": "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
+        "hubble_deep_field.jpg": "3a19c5dd8a927a9334bb1229a6d63711b1c0c767fb27e2286e7c84a3e2c2f5f4",
+        "motorcycle_left.png": "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
+        "motorcycle_right.png": "5fc913ae870e42a4b662314bc904d1786bcad8e2f0b9b67dba5a229406357797",
+        "rocket.jpg": "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
+    },
+    (_SKLEARN, "sklearn/datasets/images"): {
+        "china.jpg": "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29",
+        "flower.jpg": "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638",
+    },
+    (_MATPLOTLIB, "matplotlib/mpl-data/sample_data"): {
+        "grace_hopper.jpg": "a8ca6d734765703b09728ab47fe59f473d93ae3967fc24c7c0288c3c7adb7130",
+    },
+}
+"""By package and folder: the files, each with its sha256."""
+
 MEMBERS: dict[str, Member] = {
     "mobilenet_v2": Member(
         _WEIGHTS,
@@ -119,56 +139,11 @@ MEMBERS: dict[str, Member] = {
         "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
         "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
     ),
-    "astronaut": Member(
-        _SKIMAGE,
-        "skimage/data/astronaut.png",
-        "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
-    ),
-    "chelsea": Member(
-        _SKIMAGE,
-        "skimage/data/chelsea.png",
-        "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
-    ),
-    "coffee": Member(
-        _SKIMAGE,
-        "skimage/data/coffee.png",
-        "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
-    ),
-    "hubble_deep_field": Member(
-        _SKIMAGE,
-        "skimage/data/hubble_deep_field.jpg",
-        "3a19c5dd8a927a9334bb1229a6d63711b1c0c767fb27e2286e7c84a3e2c2f5f4",
-    ),
-    "motorcycle_left": Member(
-        _SKIMAGE,
-        "skimage/data/motorcycle_left.png",
-        "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
-    ),
-    "motorcycle_right": Member(
-        _SKIMAGE,
-        "skimage/data/motorcycle_right.png",
-        "5fc913ae870e42a4b662314bc904d1786bcad8e2f0b9b67dba5a229406357797",
-    ),
-    "rocket": Member(
-        _SKIMAGE,
-        "skimage/data/rocket.jpg",
-        "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
-    ),
-    "china": Member(
-        _SKLEARN,
-        "sklearn/datasets/images/china.jpg",
-        "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29",
-    ),
-    "flower": Member(
-        _SKLEARN,
-        "sklearn/datasets/images/flower.jpg",
-        "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638",
-    ),
-    "grace_hopper": Member(
-        _MATPLOTLIB,
-        "matplotlib/mpl-data/sample_data/grace_hopper.jpg",
-        "a8ca6d734765703b09728ab47fe59f473d93ae3967fc24c7c0288c3c7adb7130",
-    ),
+    **{
+        file.partition(".")[0]: Member(package, f"{folder}/{file}", sha256)
+        for (package, folder), files in _PHOTOGRAPHS.items()
+        for file, sha256 in files.items()
+    },
 }
 """Every file we use, by a short name: the networks' weights, and photographs (RGB)."""
 
@@ -188,11 +163,8 @@ def fetch(package: Package, *, downloads: Path = DOWNLOADS) -> Path:
             else:
                 ask_pip(package, Path(temporary))
             os.replace(Path(temporary) / package.file, path)
-    found = sha256_of(path)
-    if found != package.sha256:
-        raise mismatch(
-            str(path), package.sha256, found, hint="delete the file and run the command again"
-        )
+    cure = "delete the file and run the command again"
+    need_sha256(str(path), package.sha256, sha256_of(path), hint=cure)
     return path
 
 
@@ -224,12 +196,7 @@ def _read(member: Member, file: Path) -> bytes:
     else:
         with zipfile.ZipFile(file) as archive:
             data = archive.read(member.path)
+    cure = "the pin does not belong to this package: correct it in bench/prepare/pins.py"
     found = hashlib.sha256(data).hexdigest()
-    if found != member.sha256:
-        raise mismatch(
-            f"{member.path} in {file}",
-            member.sha256,
-            found,
-            hint="the pin does not belong to this package: correct it in bench/prepare/pins.py",
-        )
+    need_sha256(f"{member.path} in {file}", member.sha256, found, hint=cure)
     return data

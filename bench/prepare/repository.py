@@ -33,15 +33,8 @@ _CONFIG, _MODEL = "config.pbtxt", "1/model.py"
 _BATCH = 8
 _SIZE = TensorSpec("size", np.int64, (2,))
 _TRAIL = TensorSpec("trail", np.uint8, (-1,))
-_CHAIN_OUTPUTS = (
-    TensorSpec("readings", np.uint8, (-1,)),
-    _TRAIL,
-)
-_TYPES: dict[type, str] = {
-    np.float32: "TYPE_FP32",
-    np.int64: "TYPE_INT64",
-    np.uint8: "TYPE_UINT8",
-}
+_CHAIN_OUTPUTS = (TensorSpec("readings", np.uint8, (-1,)), _TRAIL)
+_TYPES = {np.float32: "TYPE_FP32", np.int64: "TYPE_INT64", np.uint8: "TYPE_UINT8"}
 
 
 def write(repo: Path, *, device: Device = CPU) -> None:
@@ -50,7 +43,7 @@ def write(repo: Path, *, device: Device = CPU) -> None:
     A folder of ours that the table no longer asks for is removed.
     """
     wanted = folders(device)
-    known = wanted.keys() | _on_gpu().keys()
+    known = folders(Device("gpu"))
     for config in sorted(repo.glob(f"*/{_CONFIG}")):
         if config.parent.name not in known and config.read_text().startswith(MARK):
             click.echo(f"removing {config.parent}, which nothing asks for any more", err=True)
@@ -66,20 +59,16 @@ def write(repo: Path, *, device: Device = CPU) -> None:
 
 def folders(device: Device = CPU) -> dict[str, Files]:
     """Return the files of every folder; with a GPU also those that preprocess there."""
-    made: dict[str, Files] = {}
-    for way in WAYS:
+    made = {f"{chain.name}_{way}": _chain(chain, way) for way in WAYS for chain in tasks.chains()}
+    for way, place in _ways(device):
         for task in tasks.tasks():
-            made |= _task(task, way, place="server")
-        for chain in tasks.chains():
-            made[f"{chain.name}_{way}"] = _chain(chain, way)
-    return made if device.kind == "cpu" else made | _on_gpu()
-
-
-def _on_gpu() -> dict[str, Files]:
-    made: dict[str, Files] = {}
-    for task in tasks.tasks():
-        made |= _task(task, "dali", place="server-gpu")
+            made |= _task(task, way, place=place)
     return made
+
+
+def _ways(device: Device) -> list[tuple[str, str]]:
+    """Each way to preprocess on the server, and the place; with a GPU also DALI's there."""
+    return [*((way, "server") for way in WAYS), *[("dali", "server-gpu")] * (device.kind == "gpu")]
 
 
 def _task(task: Task, way: str, *, place: str) -> dict[str, Files]:
@@ -159,13 +148,10 @@ def _text(config: Any, *, backend: str = "", **parameters: str) -> str:
 
 def models_of(pipelines: Sequence[str], *, on: Device = CPU) -> list[str]:
     """Return every model that runs of the pipelines on the server may ask for."""
-    ways = [(way, "server") for way in WAYS]
-    if on.kind == "gpu":
-        ways.append(("dali", "server-gpu"))
     setups = [
         Setup(pipeline=name, preprocess=way, place=place, topology=topology)
         for name in pipelines
-        for way, place in ways
+        for way, place in _ways(on)
         for topology in (BROKERLESS if tasks.is_chain(name) else (None,))
     ]
     return sorted({model for setup in setups for model in choose.models(setup)})

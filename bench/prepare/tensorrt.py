@@ -18,7 +18,6 @@ import click
 from pipelines.errors import ServerError, VisiontaxError
 from pipelines.servers.sizing import PLAN
 
-REPOSITORY = Path("triton_repo")
 _IN_NVIDIAS_IMAGE = Path("/usr/src/tensorrt/bin/trtexec")
 
 

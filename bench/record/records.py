@@ -3,7 +3,7 @@
     manifest.json          how the run was made, and its window of measurement
     requests-<pid>.jsonl   one Request a line, by each load generator process
     trace.csv              Triton's trace, one row per model execution (trace.json.* until the end)
-    samples.jsonl          CPU and memory of generator and server, once a second
+    samples.jsonl          CPU time of generator and server, once a second
     turns.jsonl            of a load that took turns with another: since when it ran or paused
     apportion.json         for DALI: the shares of decode, resize and normalize in its one box
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,6 +23,8 @@ from bench.record.scenario import Settings
 from pipelines.errors import ResultsError, VisiontaxError
 from pipelines.spans import STAGES, Call, Request, Span
 from pipelines.topologies.scenario import seconds
+
+T = TypeVar("T")
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
@@ -35,11 +37,13 @@ APPORTION = "apportion.json"
 class Manifest(msgspec.Struct, kw_only=True):
     """How a run was made.
 
-    `clock` anchors CLOCK_MONOTONIC: {"boot_id", "monotonic_ns", "unix_ns"} taken together.
-    Requests that were due in `window_start_ns`..`window_end_ns` count; `window_end_ns` is None
-    while the run goes on, and stays so when it was killed. `stages` names the stage of
-    the time that each model computes. `sha256` holds the checksum of each model file. `completed`
-    counts the successful requests that ended in the window, None where several processes made them.
+    `stages`: the stage of the time that each model computes.
+    `sha256`: the checksum of each model file.
+    `clock`: CLOCK_MONOTONIC's anchor: {"boot_id", "monotonic_ns", "unix_ns"} taken together.
+    `window_start_ns`, `window_end_ns`: requests due from the first to before the second count; the
+    second is None while the run goes on, and stays so when it was killed.
+    `completed`: successful requests that ended in the window; None where several processes made
+    them.
     """
 
     schema: int
@@ -68,7 +72,6 @@ class Sample(msgspec.Struct, frozen=True):
     role: str
     pid: int
     cpu_s: float
-    memory_bytes: int
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -98,7 +101,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise ResultsError(f"{path} is damaged: it names unknown stages: {', '.join(unknown)}")
     times_ns = (manifest.window_start_ns, manifest.window_end_ns or 0)
     if not all(0 <= time_ns < 1 << 62 for time_ns in times_ns):
-        raise ResultsError(f"{path} is damaged: its window of measurement is none")
+        raise ResultsError(f"{path} is damaged: it has no valid measurement window")
     return manifest
 
 
@@ -128,19 +131,10 @@ class RequestV1(msgspec.Struct, gc=False):
 
     def now(self) -> Request:
         """Return it as it would be recorded today."""
-        exchanged = self.sent_ns is not None and self.received_ns is not None
-        return Request(
-            id=self.id,
-            pipeline=self.pipeline,
-            due_ns=self.due_ns,
-            start_ns=self.start_ns,
-            end_ns=self.end_ns,
-            error=self.error,
-            bytes_in=self.bytes_in,
-            bytes_out=self.bytes_out,
-            spans=self.spans,
-            calls=[Call(self.id, self.sent_ns or 0, self.received_ns or 0)] if exchanged else [],
-        )
+        same = {name: getattr(self, name) for name in Request.__struct_fields__ if name != "calls"}
+        if self.sent_ns is None or self.received_ns is None:
+            return Request(**same, calls=[])
+        return Request(**same, calls=[Call(self.id, self.sent_ns, self.received_ns)])
 
 
 def read_requests(folder: Path, *, schema: int = SCHEMA) -> Iterator[Request]:
@@ -159,32 +153,30 @@ def read_requests(folder: Path, *, schema: int = SCHEMA) -> Iterator[Request]:
 
 def read_samples(folder: Path) -> list[Sample]:
     """Return the CPU and memory samples, none when the run took none."""
-    path = folder / SAMPLES
-    if not path.exists():
-        return []
-    decoder = msgspec.json.Decoder(Sample)
-    try:
-        return [decoder.decode(line) for line in lines_of(path)]
-    except msgspec.DecodeError as error:
-        raise ResultsError(f"{path} is damaged: {error}") from error
+    return _read_lines(folder / SAMPLES, Sample)
 
 
 def read_paused_ns(folder: Path, *, window_ns: tuple[int, int]) -> int:
     """Return how long the load was paused in the window, 0 of one that took no turns."""
-    path, (start, end) = folder / TURNS, window_ns
-    if not path.exists():
-        return 0
-    decoder = msgspec.json.Decoder(Turn)
-    try:
-        turns = [decoder.decode(line) for line in lines_of(path)]
-    except msgspec.DecodeError as error:
-        raise ResultsError(f"{path} is damaged: {error}") from error
-    ends = [turn.time_ns for turn in turns[1:]] + [end]
+    start, end = window_ns
+    turns = _read_lines(folder / TURNS, Turn)
+    ends = [*(turn.time_ns for turn in turns[1:]), end][: len(turns)]
     return sum(
         max(0, min(until, end) - max(turn.time_ns, start))
         for turn, until in zip(turns, ends, strict=True)
         if not turn.running
     )
+
+
+def _read_lines(path: Path, kind: type[T]) -> list[T]:
+    """Return what each line holds; nothing where there is no such file."""
+    if not path.exists():
+        return []
+    decoder = msgspec.json.Decoder(kind)
+    try:
+        return [decoder.decode(line) for line in lines_of(path)]
+    except msgspec.DecodeError as error:
+        raise ResultsError(f"{path} is damaged: {error}") from error
 
 
 def read_apportion(folder: Path) -> dict[str, float] | None:

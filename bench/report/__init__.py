@@ -1,1 +1,1 @@
-"""Numbers to words, tables and pages; nothing is computed here."""
+"""Numbers to words, tables and pages; no number is computed here."""

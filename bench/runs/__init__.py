@@ -1,1 +1,3 @@
-"""Makes runs: starts what they need, in which order, and keeps both away from their load."""
+"""Makes runs: starts what they need, in which order, and keeps both away from their load; no
+number is judged here.
+"""

@@ -1,6 +1,7 @@
 """Message brokers between the processes of a chain: at least once, in any order, bounded.
 
-A broker belongs to one thread or greenlet. Topics are made when they are first used.
+A broker belongs to one thread or greenlet. Topics are made when they are first used. What comes in
+carries bytes: what they mean is for the topologies.
 """
 
 from __future__ import annotations
@@ -34,6 +35,15 @@ class Broker(Protocol):
 
     def close(self) -> None:
         """Acknowledge what was taken, and hang up."""
+
+
+REPLIES = "replies"
+"""A topic `replies-<owner>-...` is of one taker, and goes with it."""
+
+
+def is_reply(topic: str) -> bool:
+    """Whether the topic is of one taker's replies."""
+    return topic.startswith(f"{REPLIES}-")
 
 
 BROKERS = {

@@ -22,7 +22,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from pipelines.brokers import kafka_topics
+from pipelines.brokers import is_reply, kafka_topics
 from pipelines.brokers.kafka_settings import (
     CONSUMER,
     PATIENCE_S,
@@ -31,7 +31,6 @@ from pipelines.brokers.kafka_settings import (
     Setting,
     connection,
 )
-from pipelines.brokers.kafka_topics import is_reply
 from pipelines.brokers.threads import Thread
 from pipelines.errors import BrokerError
 

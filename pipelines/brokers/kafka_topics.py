@@ -7,15 +7,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from pipelines import processes
+from pipelines.brokers import REPLIES, is_reply
 from pipelines.brokers.kafka_settings import PARTITIONS, PATIENCE_S, RETENTION, connection
 from pipelines.errors import BrokerError
-
-_REPLIES = "replies"
-
-
-def is_reply(topic: str) -> bool:
-    """Whether the topic, `replies-<owner>-...`, is of one taker, and goes with it."""
-    return topic.startswith(f"{_REPLIES}-")
 
 
 def make(url: str, topic: str) -> None:
@@ -50,7 +44,7 @@ def sweep_replies(url: str) -> None:
     """
     try:
         topics = connect(url).list_topics(timeout=PATIENCE_S).topics
-        delete(url, processes.abandoned(topics, _REPLIES))
+        delete(url, processes.abandoned(topics, REPLIES))
     except KafkaException as error:
         raise BrokerError(f"Kafka at {url}: {error.args[0]}", hint="is it running?") from error
 

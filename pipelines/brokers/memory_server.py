@@ -15,8 +15,7 @@ import click
 import msgspec
 
 from pipelines.brokers.memory import LENGTH_BYTES, Acknowledge, Depth, Put, Request, Take, frame
-
-HOST = "127.0.0.1"
+from pipelines.processes import HOST
 
 _requests = msgspec.msgpack.Decoder(Request)
 

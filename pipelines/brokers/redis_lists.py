@@ -11,6 +11,7 @@ from typing import Any
 
 import redis
 
+from pipelines.brokers import is_reply
 from pipelines.brokers.redis import EXPIRE_S, Pipeline, RedisBroker, new_name, speaking
 
 _RESCUE = """
@@ -93,7 +94,7 @@ class RedisLists(RedisBroker):
         for topic in self._topics:
             pipeline.unlink(f"{_list(topic)}:{self._taker}")
             pipeline.srem(f"{_list(topic)}:takers", self._taker)
-            if topic.startswith("replies-"):
+            if is_reply(topic):
                 pipeline.unlink(_list(topic), f"{_list(topic)}:takers")
         pipeline.unlink(f"lists:alive:{self._taker}")
         with contextlib.suppress(redis.RedisError):

@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 
+from pipelines.brokers import is_reply
 from pipelines.brokers.redis import EXPIRE_S, Pipeline, RedisBroker, speaking
 
 GROUP = "takers"
@@ -84,7 +85,7 @@ class RedisStreams(RedisBroker):
         pipeline = self._acknowledging()
         for topic in self._topics:
             pipeline.xgroup_delconsumer(_stream(topic), GROUP, self._taker)
-            if topic.startswith("replies-"):
+            if is_reply(topic):
                 pipeline.unlink(_stream(topic))
         with contextlib.suppress(redis.RedisError):
             pipeline.execute(raise_on_error=False)

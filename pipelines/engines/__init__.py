@@ -1,1 +1,3 @@
-"""One exchange with an inference server, by each transport; no images, no tasks."""
+"""One exchange with an inference server, by each transport: tensors in, tensors and timestamps
+out; no image, no task.
+"""

@@ -11,7 +11,7 @@ from pipelines.errors import EngineError
 
 TIMEOUT_S = 120.0
 
-NO_ANSWER = (OSError, ValueError, HTTPException)
+_NO_ANSWER = (OSError, ValueError, HTTPException)
 """What the client raises where the server is away, hangs up in mid-answer, or talks no HTTP."""
 
 
@@ -37,17 +37,8 @@ class Connection:
         try:
             response = self._client.post(path, body=body, headers=headers or {})
             return response, bytes(response.read())
-        except NO_ANSWER as error:
+        except _NO_ANSWER as error:
             raise EngineError(f"no answer from {self._name}: {error}") from error
-
-    def answers(self, path: str) -> bool:
-        """Whether a GET is answered with 200."""
-        try:
-            response = self._client.get(path)
-            response.read()
-        except NO_ANSWER:
-            return False
-        return bool(response.status_code == 200)
 
     def close(self) -> None:
         """Hang up."""

@@ -39,8 +39,5 @@ class Engine(Protocol):
     ) -> Exchange:
         """Run one request. Raises EngineError with the server's own words when it fails."""
 
-    def ready(self, model: str) -> bool:
-        """Whether the server is up and serves the model."""
-
     def close(self) -> None:
         """Give connections and memory back."""

@@ -41,10 +41,5 @@ class FakeEngine:
             spans=[Span("inference", start, end, model)],
         )
 
-    def ready(self, model: str) -> bool:
-        """Return True: there is nothing to wait for."""
-        del model
-        return True
-
     def close(self) -> None:
         """Do nothing."""

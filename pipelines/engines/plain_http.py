@@ -36,11 +36,6 @@ class PlainEngine:
         end = time.monotonic_ns()
         return Exchange(tensors, start, sent, received, end, len(body), len(reply))
 
-    def ready(self, model: str) -> bool:
-        """Whether the server answers."""
-        del model
-        return self._connection.answers("/v2/health/ready")
-
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()

@@ -26,11 +26,7 @@ class GrpcEngine:
         self._channel = grpc.insecure_channel(
             url, options=[*_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
         )
-        self._infer = self._method("ModelInfer")
-        self._ready = self._method("ModelReady")
-
-    def _method(self, name: str) -> grpc.UnaryUnaryMultiCallable:
-        return self._channel.unary_unary(f"/inference.GRPCInferenceService/{name}")
+        self._infer = self._channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
 
     def infer(
         self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
@@ -70,15 +66,6 @@ class GrpcEngine:
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             return f"no answer from Triton at {self._url}: {details}"
         return str(details)
-
-    def ready(self, model: str) -> bool:
-        """Whether Triton answers and serves the model."""
-        request = service_pb2.ModelReadyRequest(name=model)
-        try:
-            reply = self._ready(request.SerializeToString(), timeout=5.0)
-        except grpc.RpcError:
-            return False
-        return bool(service_pb2.ModelReadyResponse.FromString(reply).ready)
 
     def close(self) -> None:
         """Close the channel; under gevent a process with an open one never exits."""

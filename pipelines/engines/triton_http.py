@@ -6,7 +6,12 @@ import json
 import time
 from typing import Any
 
-from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.http import (
+    InferenceServerClient,
+    InferInput,
+    InferRequestedOutput,
+    InferResult,
+)
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from pipelines.engines.connection import Connection
@@ -28,21 +33,30 @@ class HttpEngine:
     ) -> Exchange:
         """Run one request; tensors travel as binary in both bodies."""
         start = time.monotonic_ns()
-        wanted = [InferRequestedOutput(spec.name, binary_data=True) for spec in outputs]
+        given, wanted = self._describe(inputs, outputs)
         body, header_bytes = InferenceServerClient.generate_request_body(
-            [http_input(name, tensor) for name, tensor in inputs.items()],
-            outputs=wanted,
-            request_id=request_id,
+            given, outputs=wanted, request_id=request_id
         )
         sent = time.monotonic_ns()
-        reply, reply_header_bytes = self.post(model, body, header_bytes=header_bytes)
+        reply, reply_header_bytes = self._post(model, body, header_bytes=header_bytes)
         received = time.monotonic_ns()
         result = InferenceServerClient.parse_response_body(reply, header_length=reply_header_bytes)
-        tensors = {spec.name: result.as_numpy(spec.name) for spec in outputs}
+        tensors = self._read(result, outputs)
         end = time.monotonic_ns()
         return Exchange(tensors, start, sent, received, end, len(body), len(reply))
 
-    def post(
+    def _describe(
+        self, inputs: Tensors, outputs: list[TensorSpec]
+    ) -> tuple[list[InferInput], list[InferRequestedOutput]]:
+        """Return the inputs, and where the outputs go, in the client library's own types."""
+        given = [http_input(name, tensor) for name, tensor in inputs.items()]
+        return given, [InferRequestedOutput(spec.name, binary_data=True) for spec in outputs]
+
+    def _read(self, result: InferResult, outputs: list[TensorSpec]) -> Tensors:
+        """Return the outputs that came back."""
+        return {spec.name: result.as_numpy(spec.name) for spec in outputs}
+
+    def _post(
         self, model: str, body: bytes, *, header_bytes: int | None
     ) -> tuple[bytes, int | None]:
         """Return the reply's body and the length of its JSON header."""
@@ -55,10 +69,6 @@ class HttpEngine:
     def control(self, path: str, body: dict[str, Any] | None = None) -> None:
         """POST to a control endpoint. Raises EngineError when Triton refuses."""
         _check(*self._connection.post(path, json.dumps(body or {}).encode()))
-
-    def ready(self, model: str) -> bool:
-        """Whether Triton answers and serves the model."""
-        return self._connection.answers(f"/v2/models/{model}/ready")
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,17 +8,16 @@ be told.
 from __future__ import annotations
 
 import contextlib
-import time
+import itertools
 import uuid
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.http import InferInput, InferRequestedOutput, InferResult
 from tritonclient.utils import np_to_triton_dtype
 
 from pipelines import processes
-from pipelines.engines.engine import Exchange
 from pipelines.engines.triton_http import HttpEngine
 from pipelines.errors import EngineError
 from pipelines.tasks.tensors import Tensors, TensorSpec
@@ -93,63 +92,51 @@ class _Region:
         self._http.control(f"/v2/{self._kind.service}/region/{self.name}/{what}", body)
 
 
-class SharedMemoryEngine:
-    """One user's regions, of one kind of block, and its connection to Triton's HTTP at `url`."""
+class SharedMemoryEngine(HttpEngine):
+    """One user's regions, of one kind of block; over HTTP only the places of tensors travel."""
 
     def __init__(self, url: str, *, block: type[Block]) -> None:
-        self._http = HttpEngine(url)
-        self._input = _Region(self._http, block=block, use="input")
-        self._output = _Region(self._http, block=block, use="output")
+        super().__init__(url)
+        self._input = _Region(self, block=block, use="input")
+        self._output = _Region(self, block=block, use="output")
 
-    def infer(
-        self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
-    ) -> Exchange:
-        """Run one request; only the places of the tensors travel."""
-        start = time.monotonic_ns()
+    def _describe(
+        self, inputs: Tensors, outputs: list[TensorSpec]
+    ) -> tuple[list[InferInput], list[InferRequestedOutput]]:
         self._input.reserve(sum(_room(tensor.nbytes) for tensor in inputs.values()))
         self._output.reserve(sum(_room(_bytes(spec)) for spec in outputs))
-        body, header_bytes = InferenceServerClient.generate_request_body(
-            self._place(inputs), outputs=self._wanted(outputs), request_id=request_id
-        )
-        sent = time.monotonic_ns()
-        reply, reply_header_bytes = self._http.post(model, body, header_bytes=header_bytes)
-        received = time.monotonic_ns()
-        result = InferenceServerClient.parse_response_body(reply, header_length=reply_header_bytes)
-        tensors, offset = {}, 0
-        for spec in outputs:
-            shape = tuple(result.get_output(spec.name)["shape"])
-            tensors[spec.name] = self._output.block.read(spec.dtype, shape=shape, offset=offset)
-            offset += _room(_bytes(spec))
-        end = time.monotonic_ns()
-        return Exchange(tensors, start, sent, received, end, len(body), len(reply))
-
-    def _place(self, inputs: Tensors) -> list[InferInput]:
-        placed, offset = [], 0
+        given, offset = [], 0
         for name, tensor in inputs.items():
             self._input.block.write(tensor, offset=offset)
             described = InferInput(name, list(tensor.shape), np_to_triton_dtype(tensor.dtype))
-            placed.append(described.set_shared_memory(self._input.name, tensor.nbytes, offset))
+            given.append(described.set_shared_memory(self._input.name, tensor.nbytes, offset))
             offset += _room(tensor.nbytes)
-        return placed
+        wanted = []
+        for spec, offset in _placed(outputs):
+            output = InferRequestedOutput(spec.name, binary_data=True)
+            output.set_shared_memory(self._output.name, _bytes(spec), offset)
+            wanted.append(output)
+        return given, wanted
 
-    def _wanted(self, outputs: list[TensorSpec]) -> list[InferRequestedOutput]:
-        wanted, offset = [], 0
-        for spec in outputs:
-            described = InferRequestedOutput(spec.name, binary_data=True)
-            described.set_shared_memory(self._output.name, _bytes(spec), offset)
-            wanted.append(described)
-            offset += _room(_bytes(spec))
-        return wanted
-
-    def ready(self, model: str) -> bool:
-        """Whether Triton answers and serves the model."""
-        return self._http.ready(model)
+    def _read(self, result: InferResult, outputs: list[TensorSpec]) -> Tensors:
+        return {
+            spec.name: self._output.block.read(
+                spec.dtype, shape=tuple(result.get_output(spec.name)["shape"]), offset=offset
+            )
+            for spec, offset in _placed(outputs)
+        }
 
     def close(self) -> None:
         """Unregister and free both regions and close the connection."""
         self._input.release()
         self._output.release()
-        self._http.close()
+        super().close()
+
+
+def _placed(outputs: list[TensorSpec]) -> list[tuple[TensorSpec, int]]:
+    """Return each output with the offset, in bytes, of its place in the region."""
+    ends = itertools.accumulate((_room(_bytes(spec)) for spec in outputs), initial=0)
+    return list(zip(outputs, ends, strict=False))
 
 
 def _room(size_bytes: int) -> int:

@@ -68,19 +68,15 @@ def check(data: bytes) -> tuple[int, int]:
 
 
 def _frame(segment: bytes) -> tuple[tuple[int, int], int]:
-    """Return (width, height) and the number of colours that a frame header gives."""
+    """Return (width, height), if bearable, and the number of colours that a frame header gives."""
     if len(segment) < 6:
         raise ImageError("the JPEG is corrupt: its frame header is too short")
     height = int.from_bytes(segment[1:3], "big")
     width = int.from_bytes(segment[3:5], "big")
-    return _bearable(width, height=height), segment[5]
-
-
-def _bearable(width: int, *, height: int) -> tuple[int, int]:
     if not width or not height:
         raise ImageError(f"the JPEG is corrupt: its size is {width}x{height}")
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"the image is {width}x{height}, larger than the limit of {MAX_PIXELS:,} pixels"
         )
-    return width, height
+    return (width, height), segment[5]

@@ -66,12 +66,12 @@ class Stepwise:
         raise NotImplementedError
 
     def size(self, image: Any) -> tuple[int, int]:
-        """Return the width and height of the decoded image."""
-        raise NotImplementedError
+        """Return the width and height of the decoded image; here, of an array."""
+        return image.shape[1], image.shape[0]
 
     def pixels(self, image: Any) -> Pixels:
-        """Return the pixels of the decoded image."""
-        raise NotImplementedError
+        """Return the pixels of the decoded image; here, what is an array already."""
+        return cast(Pixels, image)
 
     def resize(self, image: Any, where: Placement) -> Pixels:
         """Return the RGB pixels of the box, scaled."""
@@ -123,33 +123,20 @@ class OpenCV(Stepwise):
             raise ImageError("OpenCV cannot decode the JPEG: it is corrupt or of an unknown kind")
         return image
 
-    def size(self, image: Any) -> tuple[int, int]:
-        """Read the array's shape."""
-        return image.shape[1], image.shape[0]
-
-    def pixels(self, image: Any) -> Pixels:
-        """Return the array as it is."""
-        return cast(Pixels, image)
-
     def resize(self, image: Any, where: Placement) -> Pixels:
         """Average over areas when shrinking, interpolate linearly when growing."""
         to = (where.to_width, where.to_height)
-        pixels: Any
         if where.width > where.to_width and where.height > where.to_height:
             box = image[where.top : where.top + where.height, where.left : where.left + where.width]
-            pixels = self._cv2.resize(box, to, interpolation=self._cv2.INTER_AREA)
-            return cast(Pixels, pixels)
+            return cast(Pixels, self._cv2.resize(box, to, interpolation=self._cv2.INTER_AREA))
         # Like the other ways, and unlike `resize` of a cut-out box, this interpolates at the box's
         # edge with the pixels beyond it.
         step = np.array([where.width, where.height]) / to
         first = np.array([where.left, where.top]) + (step - 1) / 2
-        pixels = self._cv2.warpAffine(
-            image,
-            np.column_stack([np.diag(step), first]),
-            to,
-            flags=self._cv2.INTER_LINEAR | self._cv2.WARP_INVERSE_MAP,
-            borderMode=self._cv2.BORDER_REPLICATE,
-        )
+        box = np.column_stack([np.diag(step), first])
+        how = self._cv2.INTER_LINEAR | self._cv2.WARP_INVERSE_MAP
+        edge = self._cv2.BORDER_REPLICATE
+        pixels: Any = self._cv2.warpAffine(image, box, to, flags=how, borderMode=edge)
         return cast(Pixels, pixels)
 
 
@@ -162,9 +149,7 @@ class Pillow(Stepwise):
         super().__init__(model_input, keep_pixels=keep_pixels)
         from PIL import Image
 
-        Image.MAX_IMAGE_PIXELS = (
-            None  # pipelines.preprocess.jpeg holds the limit, the same for every way
-        )
+        Image.MAX_IMAGE_PIXELS = None  # `jpeg` holds the limit, the same for every way
         warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged EXIF, on every image
         self._open, self._exif = Image.open, Image.Exif
         self._bilinear = Image.Resampling.BILINEAR

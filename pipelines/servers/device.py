@@ -52,9 +52,7 @@ def present() -> list[str]:
 
 def require(device: Device) -> None:
     """Raise ServerError when a GPU is asked for that this machine does not have."""
-    if device.kind == "cpu":
-        return
-    names = present()
+    names = present() if device.gpus else []
     absent = [number for number in device.gpus if number >= len(names)]
     if not absent:
         return
@@ -63,9 +61,7 @@ def require(device: Device) -> None:
             f"there is no GPU on this machine, and {device} is asked for",
             hint="use --device cpu; a GPU needs NVIDIA's driver, and 'bench doctor' must see it",
         )
+    has = f"GPUs are 0 to {len(names) - 1}" if len(names) > 1 else "only one is 0"
     raise ServerError(
-        f"there is no GPU {absent[0]} on this machine: its GPUs are 0 to {len(names) - 1}"
-        if len(names) > 1
-        else f"there is no GPU {absent[0]} on this machine: its only one is 0",
-        hint="'bench doctor' lists them",
+        f"there is no GPU {absent[0]} on this machine: its {has}", hint="'bench doctor' lists them"
     )

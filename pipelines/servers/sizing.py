@@ -24,10 +24,9 @@ _PER_GPU = 2
 class Sizes:
     """How many instances of each model are served, and where.
 
-    On the CPU `preprocess` counts those of each preprocessing model, `inference` those of every
-    other one. On GPUs `inference` counts, for each GPU, those of each model that runs there: the
-    DNNs, and what preprocesses on the GPU; `preprocess` counts those of each model that stays on
-    the CPU.
+    `preprocess`: of each preprocessing model; with GPUs of each model that stays on the CPU.
+    `inference`: of every other model; with GPUs, on each of them, of each model that runs there:
+    the DNNs, and what preprocesses on the GPU.
     """
 
     preprocess: int

@@ -1,7 +1,7 @@
 """What the pipelines compute: a task is one DNN and what its outputs mean, a chain is a task that
 finds regions and a second DNN that reads each of them.
 
-Nothing here knows how a request travels.
+What comes in computes on arrays: nothing here knows how a request travels.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ class Task:
 class Chain:
     """A task whose answer is Regions, and a DNN that reads each region.
 
-    `cut` returns the region's pixels in the size of the second DNN's input. `read` takes the second
-    DNN's outputs of one crop and returns its answer as bytes, `value` what those bytes mean.
+    `cut`: the region's pixels, in the size of the second DNN's input.
+    `read`: the answer as bytes, from the second DNN's outputs of one crop.
+    `value`: what those bytes mean.
     """
 
     name: str

@@ -41,8 +41,9 @@ class Placement:
 class ModelInput:
     """The input of a DNN; `mean` and `deviation` are of RGB in 0..1.
 
-    `fit` says what happens to an image of another shape. "centre": the central part of 7/8 of the
-    short side is scaled to the whole input, which must be square. "stretch": the whole image is.
+    `fit` says what happens to an image of another shape:
+    "centre": the central part of 7/8 of the short side is scaled to the input, which is square.
+    "stretch": the whole image is scaled to the whole input.
     "letterbox": the whole image is scaled, keeping its shape, to fit into the input.
     """
 

@@ -13,7 +13,14 @@ class Direct:
     """The topology `direct`. `where` names this process in the spans."""
 
     def __init__(
-        self, engine: Engine, chain: Chain, *, way: str, place: str, where: str, run: Run = at_once
+        self,
+        engine: Engine,
+        chain: Chain,
+        *,
+        way: str,
+        place: str,
+        where: str,
+        run: Run = at_once,
     ) -> None:
         self._engine, self._chain, self._way, self._where = engine, chain, way, where
         self._run = run

@@ -45,10 +45,5 @@ class BlsEngine:
         bytes_out = sum(tensor.nbytes for tensor in tensors.values())
         return Exchange(tensors, start, sent, received, end, bytes_in, bytes_out)
 
-    def ready(self, model: str) -> bool:
-        """Return True: Triton refuses a request to a model that is not."""
-        del model
-        return True
-
     def close(self) -> None:
         """Do nothing: the server holds everything."""

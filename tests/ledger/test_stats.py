@@ -117,7 +117,7 @@ def test_one_invalidating_issue_makes_a_run_invalid() -> None:
 
 def test_cpu_is_the_busiest_generator_and_the_whole_server_inside_the_window() -> None:
     def at(ms: int, role: str, pid: int, cpu_s: float) -> Sample:
-        return Sample(ms * MS, role, pid, cpu_s, 0)
+        return Sample(ms * MS, role, pid, cpu_s)
 
     samples = (
         at(-500, "generator", 1, 0.0),

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines import worker
 from pipelines.errors import BrokerError
-from pipelines.topologies.brokered.stages import Gate
+from pipelines.topologies.brokered.stages import Valve
 from pipelines.worker import Loop
 
 AWAY = BrokerError("it is away")
@@ -54,11 +54,11 @@ def test_a_broker_that_is_away_is_said_once(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err.splitlines() == [WAITING, "it: ready"] * 2
 
 
-def gate(*depths: int) -> tuple[Gate, Mock]:
+def gate(*depths: int) -> tuple[Valve, Mock]:
     """A gate that lets 64 through, and its broker with these depths one after the other."""
     link = Mock()
     link.depth.side_effect = depths
-    return Gate(link, "topic", limit=64), link
+    return Valve(link, "topic", limit=64), link
 
 
 def test_a_gate_asks_only_when_what_it_let_through_could_be_too_much() -> None:

@@ -477,6 +477,27 @@ def test_every_page_is_reached_from_the_readme() -> None:
     assert docs - set(re.findall(r"\(docs/([\w.-]+)\)", page("README.md"))) == set()
 
 
+def test_every_room_is_in_the_architecture() -> None:
+    told = {name for name in rows(page("docs/architecture.md")) if "/" in name}
+    files = [
+        path for package in ("bench", "pipelines") for path in (ROOT / package).glob("*/**/*.py")
+    ]
+    rooms = {str(path.parent.relative_to(ROOT)) for path in files}
+    assert {name for name in told if (ROOT / name).is_dir()} == rooms
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_of_ours_that_are_named_exist(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for name in re.findall(r"\b(?:bench|pipelines|tests|scripts)/[\w/]+(?:\.\w+)?", text):
+        assert "NAME" in name or (ROOT / name).exists(), name
+
+
+def test_commands_are_documented_in_the_order_of_the_help() -> None:
+    heads = re.findall(r"^## (.+)$", page("docs/commands.md"), re.MULTILINE)
+    assert [head for head in heads if head in TITLES] == TITLES
+
+
 def test_no_tracked_file_names_a_machine_or_a_registry() -> None:
     try:
         listed = subprocess.run(

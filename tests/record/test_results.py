@@ -12,6 +12,12 @@ from bench.ledger.reading import summary_of
 from bench.record import records
 
 
+def test_samples_with_the_memory_that_was_once_recorded_can_be_read(tmp_path: Path) -> None:
+    line = '{"time_ns":5,"role":"server","pid":7,"cpu_s":0.25,"memory_bytes":41316352}\n'
+    (tmp_path / records.SAMPLES).write_text(line)
+    assert records.read_samples(tmp_path) == [records.Sample(5, "server", 7, 0.25)]
+
+
 def as_schema_1(folder: Path) -> None:
     """Rewrite a run as the first version of the files had it."""
     manifest = json.loads((folder / records.MANIFEST).read_bytes())

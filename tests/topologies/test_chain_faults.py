@@ -46,7 +46,7 @@ from pipelines.topologies.brokered import client, messages
 from pipelines.topologies.brokered.client import Collector
 from pipelines.topologies.brokered.gathering import Arrived, Pending
 from pipelines.topologies.brokered.packing import Packing
-from pipelines.topologies.brokered.stages import IN_FLIGHT, Gate
+from pipelines.topologies.brokered.stages import IN_FLIGHT, Valve
 
 CROPS = messages.crops_topic("faces")
 Content = bytes | tuple[str, bytes]
@@ -99,7 +99,7 @@ class Counting(Pending):
 
     def add(self, arrived: Arrived) -> None:
         """Count, then gather."""
-        if isinstance(arrived.reply, messages.Readings):
+        if isinstance(arrived.reply, messages.SecondReply):
             self.times.update(reading.index for reading in arrived.reply.readings)
         super().add(arrived)
 
@@ -123,7 +123,7 @@ def put(link: Broker, collector: Collector, requests: dict[str, list[Content]]) 
     found, crops = [], []
     for request, contents in requests.items():
         regions = np.zeros((len(contents), 15), np.float32)
-        found.append(messages.Regions(request, regions.shape, regions.tobytes(), Trail(), sent))
+        found.append(messages.FirstReply(request, regions.shape, regions.tobytes(), Trail(), sent))
         for index, content in enumerate(contents):
             form, data = ("raw", content) if isinstance(content, bytes) else content
             crops.append(messages.Crop(request, back, index, form, data, sent))
@@ -147,7 +147,7 @@ def test_of_ten_thousand_crops_none_is_lost_or_counted_twice(
     ):
         for log in logs:
             says(log, "ready")
-        gate = Gate(link, CROPS, limit=400)
+        gate = Valve(link, CROPS, limit=400)
         for first in range(0, 1000, 10):
             some = [str(request) for request in range(first, first + 10)]
             pending |= {request: collector.expect(request) for request in some}

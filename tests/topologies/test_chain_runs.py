@@ -18,7 +18,7 @@ from bench.record import records, trace
 from bench.record.scenario import Settings
 from bench.runs.run import Plan, execute
 from pipelines import processes
-from pipelines.brokers import kafka_topics
+from pipelines.brokers import is_reply, kafka_topics
 from pipelines.brokers.redis import connect
 from pipelines.servers import control, triton
 from pipelines.spans import Request
@@ -107,7 +107,7 @@ def assert_empty(service: str, url: str) -> None:
     if service == "kafka":
         names = list(kafka_topics.connect(url).list_topics(timeout=5).topics)
         ours = f"replies-{processes.owner()}-"  # of other tests
-        replies = filter(kafka_topics.is_reply, names)
+        replies = filter(is_reply, names)
         assert [name for name in replies if not name.startswith(ours)] == []
         return
     with connect(url) as redis:

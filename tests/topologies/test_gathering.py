@@ -12,7 +12,7 @@ from pipelines.errors import EngineError
 from pipelines.spans import Call, Span, Trail
 from pipelines.tasks import chain
 from pipelines.topologies.brokered.gathering import Arrived, Pending, gather
-from pipelines.topologies.brokered.messages import Reading, Readings, Regions, Sent
+from pipelines.topologies.brokered.messages import FirstReply, Reading, SecondReply, Sent
 
 FACES = chain("faces")
 MS = 1_000_000
@@ -23,7 +23,7 @@ def regions(count: int, *, taken_ms: int) -> Arrived:
     found = np.arange(15 * count, dtype=np.float32)
     trail = Trail([Span("inference", 0, 10 * MS, "first")], [Call("r", 0, 10 * MS)])
     sent = Sent(12 * MS, 13 * MS)
-    reply = Regions("r", (count, 15), found.tobytes(), trail, sent)
+    reply = FirstReply("r", (count, 15), found.tobytes(), trail, sent)
     return Arrived(reply, taken_ms * MS, taken_ms * MS)
 
 
@@ -37,7 +37,7 @@ def readings(*indices: int, taken_ms: int, by: str = "one", batch: int = 0) -> A
         [Call(by, end - 5 * MS, end, count)],
     )
     read = [Reading(index, f"{by} {index}".encode(), sent) for index in indices]
-    reply = Readings("r", read, end - 5 * MS, trail, Sent(end, end, together=count))
+    reply = SecondReply("r", read, end - 5 * MS, trail, Sent(end, end, together=count))
     return Arrived(reply, taken_ms * MS, taken_ms * MS)
 
 

@@ -1,1 +1,3 @@
-"""Commands that make runs."""
+"""Commands that make runs and report on them; what another group needs too is no command, and goes
+below.
+"""

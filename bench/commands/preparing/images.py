@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from bench.prepare.images.sets import (
-    _KNOWN,
     COUNT,
     DEFAULT_SETS,
     IMAGES,
+    KNOWN,
     SEED,
     build_images,
     images_of,
@@ -22,7 +22,7 @@ from bench.prepare.images.sets import (
     "--sets",
     default=",".join(DEFAULT_SETS),
     show_default=True,
-    help=f"The sets to build, separated by commas, of: {_KNOWN}.",
+    help=f"The sets to build, separated by commas, of: {KNOWN}.",
 )
 def command(count: int, seed: int, sets: str) -> None:
     """Build image sets, from pinned photographs, into build/images."""

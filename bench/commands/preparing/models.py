@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from bench.commands.options import sizes_of, sizes_options
-from bench.prepare.models import REPOSITORY, build_models
+from bench.prepare.models import build_models
+from pipelines.paths import REPOSITORY
 from pipelines.servers.device import Device
 from pipelines.servers.sizing import size
 
@@ -16,7 +17,7 @@ from pipelines.servers.sizing import size
 @click.option(
     "--repo",
     type=click.Path(path_type=Path, file_okay=False),
-    default=REPOSITORY,
+    default=Path(REPOSITORY.name),
     show_default=True,
     help="The model repository to fill.",
 )

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
-from bench.prepare.tensorrt import REPOSITORY, build_plans
+from bench.prepare.tensorrt import build_plans
+from pipelines.paths import REPOSITORY
 
 
 @click.command("plans")
 @click.option(
     "--repo",
     type=click.Path(path_type=Path, file_okay=False),
-    default=REPOSITORY,
+    default=Path(REPOSITORY.name),
     help="The model repository.",
 )
 @click.option("--fp16", is_flag=True, help="Allow half precision (TensorRT 10 and older).")

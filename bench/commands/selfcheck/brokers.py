@@ -29,11 +29,10 @@ from bench.runs.run import OVERHEAD_S, Plan, execute
 from pipelines import tasks
 from pipelines.brokers import BROKERS, Broker
 from pipelines.errors import ServerError
-from pipelines.spans import Request
+from pipelines.spans import HOP, Request
 from pipelines.topologies.scenario import DURATION
 
 KINDS = (BARE, *BROKERS)
-HOP_STAGES = ("publish", "broker", "consume")
 IMAGES = "faces-1"
 PAUSE_S = 0.02
 """Between two lone crops: about what a request takes elsewhere."""
@@ -72,7 +71,7 @@ def echoing(kind: str, url: str) -> Iterator[Broker]:
     here = link(kind, url)
     try:
         if not process.stdout.readline():
-            raise ServerError(f"the echo of {kind} did not start", hint="its words are above")
+            raise ServerError(f"the echo of {kind} did not start", hint="its error is above")
         here.take(BACK, most=1, wait_s=0)
         yield here
     finally:
@@ -129,7 +128,7 @@ def hop_ms(request: Request) -> float | None:
     return sum(
         (span.end_ns - span.start_ns) / 1e6
         for span in request.spans
-        if span.stage in HOP_STAGES
+        if span.stage in HOP
         and (span.where == "second" or (span.where == "client" and span.critical))
         and span.end_ns >= first_ns
     )

@@ -10,13 +10,13 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.brokers import Broker, broker
+from pipelines.brokers import REPLIES, Broker, broker
 from pipelines.brokers.redis import connect
 
 BARE = "bare"
 """Redis with nothing but XADD and XREADGROUP: no acknowledging, no taking over, no errors."""
 
-THERE, BACK = "echo-there", "replies-echo"
+THERE, BACK = "echo-there", f"{REPLIES}-echo"
 REPLY_BYTES = 1_500
 """About what a second stage replies about one face."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 import psutil
 
-from bench.commands.selfcheck.rounds import Rounds, options, show
+from bench.commands.selfcheck.rounds import Throughputs, options, show
 from bench.record import folders, scenario
 from bench.runs.equipment import equipped
 from bench.runs.order import abba
@@ -31,7 +31,7 @@ SETTLE_S = 1.0
 """How long after each change nothing is counted."""
 
 
-class Load:
+class SwitchedLoad:
     """A running load generator whose tracing and recording can be turned off and on."""
 
     def __init__(self, plan: Plan, folder: Path) -> None:
@@ -89,7 +89,7 @@ def command(images: str, users: int, rounds: int, duration: float, folder: Path)
     with equipped([scenario.Settings(images=images, users=users)]) as (settings,):
         plan = Plan(settings, duration_s=whole_s + 60, results=folder)
         progress = Progress(whole_s)
-        load = Load(plan, folders.make_folder(folder, settings))
+        load = SwitchedLoad(plan, folders.make_folder(folder, settings))
         try:
             load.wait(settings.warmup_s)
             for number, kind in enumerate(abba(*KINDS, rounds=rounds), start=1):
@@ -101,4 +101,4 @@ def command(images: str, users: int, rounds: int, duration: float, folder: Path)
         finally:
             progress.clear()
             load.stop()
-    show(Rounds(*taken.values()), names=KINDS)
+    show(Throughputs(*taken.values()), names=KINDS)

@@ -40,7 +40,7 @@ def options(*, rounds: int, duration: str) -> Callable[[Command], Command]:
 
 
 @dataclass(frozen=True)
-class Rounds:
+class Throughputs:
     """Throughputs, requests per second, of both kinds, a pair a round."""
 
     a_per_s: list[float]
@@ -62,7 +62,7 @@ class Rounds:
         return statistics.median(self.a_per_s) / statistics.median(self.b_per_s)
 
 
-def interleave(a: Plan, b: Plan, *, rounds: int) -> Rounds:
+def interleave(a: Plan, b: Plan, *, rounds: int) -> Throughputs:
     """Run A and B `rounds` times each, in the order ABBA ABBA ..."""
     order = abba(a, b, rounds=rounds)
     length = a.settings.warmup_s + a.duration_s + OVERHEAD_S
@@ -73,7 +73,7 @@ def interleave(a: Plan, b: Plan, *, rounds: int) -> Rounds:
         progress.step(f"[{number}/{len(order)}] {name} {plan.title}", seconds=length)
         taken[id(plan)].append(throughput(plan, tick=progress.tick))
         progress.done()
-    return Rounds(taken[id(a)], taken[id(b)])
+    return Throughputs(taken[id(a)], taken[id(b)])
 
 
 def throughput(plan: Plan, *, tick: Callable[[], None]) -> float:
@@ -86,7 +86,7 @@ def throughput(plan: Plan, *, tick: Callable[[], None]) -> float:
     return manifest.completed / ((manifest.window_end_ns - manifest.window_start_ns) / 1e9)
 
 
-def show(rounds: Rounds, *, names: tuple[str, str]) -> None:
+def show(rounds: Throughputs, *, names: tuple[str, str]) -> None:
     """Print every round, the medians and their ratio."""
     heads = ("round", *names)
     widths = [max(len(head), 8) for head in heads]

@@ -1,1 +1,3 @@
-"""DNNs as ONNX, made from the weights of pinned packages."""
+"""DNNs as ONNX files, made of the weights of pinned packages: a module for each network or each
+format of weights.
+"""

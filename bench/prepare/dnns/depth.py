@@ -65,10 +65,7 @@ class _Decoder:
 
     def doubled(self, x: str, name: str) -> str:
         """Double height and width."""
-        inputs = [x, "", self._scales]
-        return self._graph.node(
-            "Resize", inputs, name, mode="linear", coordinate_transformation_mode="half_pixel"
-        )
+        return self._graph.resize(x, name, scales=self._scales)
 
     def _convolution(
         self, x: str, name: str, *, shape: tuple[int, int, int, int], groups: int = 1

@@ -69,6 +69,11 @@ class Graph:
             group=groups,
         )
 
+    def resize(self, x: str, name: str, *, scales: str) -> str:
+        """Scale bilinearly, pixels being areas, by the constant `scales` of N, C, H and W."""
+        kind = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+        return self.node("Resize", [x, "", scales], name, **kind)
+
     def seal(self, dnn: Dnn) -> bytes:
         """Return the graph as the model of this DNN; see `seal`."""
         graph = helper.make_graph(self._nodes, dnn.model, [], [], self._constants)

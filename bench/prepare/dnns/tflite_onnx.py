@@ -172,10 +172,8 @@ class _Network:
         operation.need(centred, "only with half-pixel centres")
         sides = zip(self._sides(x), self._sides(operation.output), strict=True)
         scales = np.array([1, 1, *(after / before for before, after in sides)], np.float32)
-        inputs = [self._names[x], "", self._graph.constant(f"{name}.scales", scales)]
-        return self._graph.node(
-            "Resize", inputs, name, mode="linear", coordinate_transformation_mode="half_pixel"
-        )
+        constant = self._graph.constant(f"{name}.scales", scales)
+        return self._graph.resize(self._names[x], name, scales=constant)
 
     def _flatten(self, operation: _Operation, name: str) -> str:
         x = operation.inputs[0]

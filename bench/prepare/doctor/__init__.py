@@ -1,1 +1,1 @@
-"""What the machine can run, a check at a time."""
+"""What the machine can run, a check at a time; a check looks and changes nothing."""

@@ -21,7 +21,11 @@ class Check:
     cure: str = ""
 
 
-def found(
-    name: str, present: object, detail: str, *, cure: str, absent: State = "missing"
-) -> Check:
-    return Check(name, "ok", detail) if present else Check(name, absent, detail, cure)
+def need(name: str, present: object, detail: str, *, cure: str) -> Check:
+    """Return the finding about something that every run needs."""
+    return Check(name, "ok", detail) if present else Check(name, "missing", detail, cure)
+
+
+def wish(name: str, present: object, detail: str, *, cure: str) -> Check:
+    """Return the finding about something that only some uses need."""
+    return Check(name, "ok", detail) if present else Check(name, "optional", detail, cure)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
-from bench.prepare.doctor.checks import Check, found
+from bench.prepare.doctor.checks import Check, wish
+from pipelines.processes import is_free
 
 _OLDEST = (2, 24)
 """Of the Compose plugin: docker-compose.cpu.yml takes something away, which older ones cannot."""
@@ -26,7 +26,7 @@ def check_docker() -> Check:
     detail = f"Compose {version}" if version else "Docker without Compose"
     if fits and not _says("docker", "version", "--format", "{{.Server.Version}}").strip():
         return Check("docker", "optional", f"{detail}, but its engine does not answer", _START)
-    return found("docker", fits, detail, cure=cure, absent="optional")
+    return wish("docker", fits, detail, cure=cure)
 
 
 _START = "start it (systemctl start docker), or become a member of the group docker"
@@ -37,8 +37,8 @@ def check_ports(root: Path) -> Check:
     ports = {name: port for name, port in _environment(root).items() if name.endswith("_PORT")}
     taken = [f"{port} ({name})" for name, port in ports.items() if _is_taken(port)]
     detail = f"in use: {', '.join(taken)}" if taken else f"{len(ports)} for Compose are free"
-    cure = "if it is not the stack itself that listens there, set other ports in .env"
-    return found("ports", not taken, detail, cure=cure, absent="optional")
+    cure = "if it is not Compose itself that listens there, set other ports in .env"
+    return wish("ports", not taken, detail, cure=cure)
 
 
 def check_owner(root: Path) -> Check:
@@ -52,7 +52,7 @@ def check_owner(root: Path) -> Check:
     cure = f"for Compose: chown -R {runs_as} {' '.join(owners)}"
     if os.getuid():
         cure += f", or set RUN_AS={os.getuid()}:{os.getgid()} in .env"
-    return found("owner", not others, detail, cure=cure, absent="optional")
+    return wish("owner", not others, detail, cure=cure)
 
 
 def _environment(root: Path) -> dict[str, str]:
@@ -66,13 +66,10 @@ def _environment(root: Path) -> dict[str, str]:
 
 
 def _is_taken(port: str) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", int(port)))
-        except (OSError, OverflowError, ValueError):
-            return True
-    return False
+    try:
+        return not is_free(int(port))
+    except (OverflowError, ValueError):
+        return True
 
 
 def _says(*command: str) -> str:

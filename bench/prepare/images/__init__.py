@@ -1,1 +1,3 @@
-"""Image sets, made from pinned photographs."""
+"""Image sets, made of pinned photographs by seed; whatever changes a picture raises the builder's
+version.
+"""

@@ -41,15 +41,15 @@ DEFAULT_SETS = (*RECIPES, "faces-4", "text-4")
 # Raise it when the same seed would give other pictures.
 _BUILDER_VERSION = 1
 
-_KNOWN = f"{', '.join(RECIPES)}, faces-0..{MOST}, text-0..{MOST}"
+KNOWN = f"{', '.join(RECIPES)}, faces-0..{MOST}, text-0..{MOST}"
 
 
 @dataclass(frozen=True)
 class ImageSet:
     """Images to ask with, in a fixed order.
 
-    The medians are over the files whose header can be read, in pixels and bytes, and 0 when there
-    are none. The files that cannot be read stay in `paths`: they fail as requests.
+    `paths`: also of files that cannot be read: they fail as requests.
+    `median_*`: in pixels and bytes, over the files whose header can be read; 0 without any.
     """
 
     name: str
@@ -62,8 +62,8 @@ class ImageSet:
 class IndexedFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """One image of a built set: the JPEG file's sha256 and bytes, and its size in pixels.
 
-    `faces` says how many it shows, `words` the lines of text from top to bottom; None, and not in
-    the file, for sets that are not about them.
+    `faces`: how many it shows; `words`: the lines of text from top to bottom. Either is None, and
+    not in the file, for sets that are not about it.
     """
 
     name: str
@@ -103,7 +103,7 @@ def build_images(
     Raises SourceError when a set is not known, or the photographs cannot be fetched.
     """
     if unknown := [name for name in sets if name not in SETS]:
-        raise SourceError(f"no image set is called {unknown[0]!r}", hint=f"the sets are: {_KNOWN}")
+        raise SourceError(f"no image set is called {unknown[0]!r}", hint=f"the sets are: {KNOWN}")
     names = list(dict.fromkeys(sets))
     missing = [name for name in names if not _is_built(folder / name, count, seed=seed)]
     wanted = dict.fromkeys(photograph for name in missing for photograph in SETS[name].photographs)
@@ -151,7 +151,7 @@ def images_of(spec: str, *, folder: Path = IMAGES) -> ImageSet:
             )
         raise SourceError(
             f"{spec!r} is neither an image set nor a folder",
-            hint=f"name a folder of JPEG files, or one of the sets: {_KNOWN}",
+            hint=f"name a folder of JPEG files, or one of the sets: {KNOWN}",
         )
     paths = sorted(
         path
@@ -161,7 +161,7 @@ def images_of(spec: str, *, folder: Path = IMAGES) -> ImageSet:
     if not paths:
         raise SourceError(
             f"there is no *.jpg or *.jpeg file in {source}",
-            hint=f"put JPEG files there, or name one of the sets: {_KNOWN}",
+            hint=f"put JPEG files there, or name one of the sets: {KNOWN}",
         )
     sizes = [size for path in paths if (size := _read_size(path))] or [(0, 0, 0)]
     width, height, length = (round(statistics.median(each)) for each in zip(*sizes, strict=True))

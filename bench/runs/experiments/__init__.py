@@ -1,1 +1,3 @@
-"""Makes experiments of two sides that take turns, each a run of its own checkout."""
+"""Makes experiments of two sides that take turns, each a load of its own checkout; who wins is for
+`compare`.
+"""

@@ -11,7 +11,7 @@ import time
 import uuid
 
 from pipelines import processes
-from pipelines.brokers import Broker, broker
+from pipelines.brokers import REPLIES, Broker, broker
 from pipelines.errors import BrokerError, EngineError
 from pipelines.tasks import Chain
 from pipelines.topologies.brokered import messages
@@ -29,7 +29,7 @@ class Collector:
     """Takes the replies of all users of this process off their one topic."""
 
     def __init__(self, kind: str, url: str) -> None:
-        self.topic = f"replies-{processes.owner()}-{uuid.uuid4().hex[:8]}"
+        self.topic = f"{REPLIES}-{processes.owner()}-{uuid.uuid4().hex[:8]}"
         self._link = broker(kind, url)
         self._pending: dict[str, Pending] = {}
         self._stopping = False

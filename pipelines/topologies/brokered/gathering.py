@@ -9,8 +9,9 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec.structs import replace
 
-from pipelines.spans import Call, Span, Trail
+from pipelines.spans import Span
 from pipelines.tasks import Chain, Readings
 from pipelines.topologies.brokered import messages
 from pipelines.topologies.outcome import Outcome
@@ -20,7 +21,7 @@ from pipelines.topologies.outcome import Outcome
 class Arrived:
     """A reply, when it was taken off the broker, and when it was unpacked."""
 
-    reply: messages.Regions | messages.Readings
+    reply: messages.FirstReply | messages.SecondReply
     taken_ns: int
     unpacked_ns: int
 
@@ -32,7 +33,7 @@ class Pending:
     done: threading.Event = field(default_factory=threading.Event)
     error: Exception | None = None
     found: Arrived | None = None
-    answers: dict[int, tuple[Arrived, messages.Readings, messages.Reading]] = field(
+    answers: dict[int, tuple[Arrived, messages.SecondReply, messages.Reading]] = field(
         default_factory=dict
     )
     last: Arrived | None = None
@@ -44,7 +45,7 @@ class Pending:
             return
         reply = arrived.reply
         before = (self.found is None, len(self.answers))
-        if isinstance(reply, messages.Regions):
+        if isinstance(reply, messages.FirstReply):
             self.found = self.found or arrived
         else:
             for reading in reply.readings:
@@ -52,7 +53,7 @@ class Pending:
         if before != (self.found is None, len(self.answers)):
             self.last = arrived
         found = self.found.reply if self.found else None
-        if isinstance(found, messages.Regions) and len(self.answers) >= found.shape[0]:
+        if isinstance(found, messages.FirstReply) and len(self.answers) >= found.shape[0]:
             self.done.set()
 
     def fail(self, error: Exception, *, index: int | None = None) -> None:
@@ -71,7 +72,7 @@ def gather(chain: Chain, pending: Pending) -> Outcome:
     assert found is not None
     assert last is not None
     regions = found.reply
-    assert isinstance(regions, messages.Regions)
+    assert isinstance(regions, messages.FirstReply)
     outcome = Outcome(None, spans=list(regions.trail.spans), calls=list(regions.trail.calls))
     outcome.spans += _arrival(found, critical=found is last)
     decided = False
@@ -83,7 +84,9 @@ def gather(chain: Chain, pending: Pending) -> Outcome:
             reading.sent, to="second", taken_ns=reply.taken_ns, critical=waited
         )
         critical = waited and arrived is last
-        _add(outcome, reply.trail, critical=critical)
+        spans, calls = reply.trail.spans, reply.trail.calls
+        outcome.spans += spans if critical else [replace(one, critical=False) for one in spans]
+        outcome.calls += calls if critical else [replace(one, critical=False) for one in calls]
         outcome.spans += _arrival(arrived, critical=critical, items=len(reply.readings))
     count = len(pending.answers)
     answers = [pending.answers[index][2].answer for index in range(count)]
@@ -100,17 +103,3 @@ def _arrival(arrived: Arrived, *, critical: bool, items: int = 1) -> list[Span]:
         arrived.reply.sent, to="client", taken_ns=taken_ns, items=items, critical=critical
     )
     return [publish, broker, Span("consume", taken_ns, unpacked_ns, "client", items, critical)]
-
-
-def _add(outcome: Outcome, trail: Trail, *, critical: bool) -> None:
-    if critical:
-        outcome.spans += trail.spans
-        outcome.calls += trail.calls
-        return
-    outcome.spans += [
-        Span(span.stage, span.start_ns, span.end_ns, span.where, span.items, critical)
-        for span in trail.spans
-    ]
-    outcome.calls += [
-        Call(call.id, call.sent_ns, call.received_ns, call.items, critical) for call in trail.calls
-    ]

@@ -46,7 +46,7 @@ class Crop(msgspec.Struct, array_like=True, frozen=True):
     sent: Sent
 
 
-class Regions(msgspec.Struct, array_like=True, frozen=True, tag="regions"):
+class FirstReply(msgspec.Struct, array_like=True, frozen=True, tag="regions"):
     """From the first stage: the regions, FP32 of that shape, whose crops are on their way."""
 
     request: str
@@ -64,7 +64,7 @@ class Reading(msgspec.Struct, array_like=True, frozen=True):
     sent: Sent
 
 
-class Readings(msgspec.Struct, array_like=True, frozen=True, tag="readings"):
+class SecondReply(msgspec.Struct, array_like=True, frozen=True, tag="readings"):
     """From the second stage: the answers about those of a request's crops that were in one batch.
 
     The batch was taken off the broker at `taken_ns`; `trail` is what all of it shared.
@@ -85,7 +85,7 @@ class Failure(msgspec.Struct, array_like=True, frozen=True, tag="failure"):
     error: str
 
 
-Reply = Regions | Readings | Failure
+Reply = FirstReply | SecondReply | Failure
 
 encode = msgspec.msgpack.Encoder().encode
 decode_image = msgspec.msgpack.Decoder(Image).decode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -96,22 +97,18 @@ def _key(content: bytes) -> str:
 def _opened(
     content: bytes | VisiontaxError, form: str, wanted: ModelInput
 ) -> Pixels | VisiontaxError:
-    try:
-        return _pixels(content, form, wanted)
-    except VisiontaxError as error:
-        return error
-
-
-def _pixels(content: bytes | VisiontaxError, form: str, wanted: ModelInput) -> Pixels:
     shape = (wanted.height, wanted.width, 3)
     if isinstance(content, VisiontaxError):
-        raise content
-    if form == "jpeg":
+        return content
+    if form != "jpeg":
+        if len(content) != math.prod(shape):
+            return ImageError(f"the crop has {len(content)} bytes, which is not {shape}")
+        return np.frombuffer(content, np.uint8).reshape(shape)
+    try:
         jpeg.check(content)
-        pixels: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
-        if pixels is None or pixels.shape != shape:
-            raise ImageError(f"the crop is no JPEG of {wanted.width}x{wanted.height} pixels")
-        return cast(Pixels, pixels)
-    if len(content) != wanted.height * wanted.width * 3:
-        raise ImageError(f"the crop has {len(content)} bytes, which is not {shape}")
-    return np.frombuffer(content, np.uint8).reshape(shape)
+    except ImageError as error:
+        return error
+    pixels: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if pixels is None or pixels.shape != shape:
+        return ImageError(f"the crop is no JPEG of {wanted.width}x{wanted.height} pixels")
+    return cast(Pixels, pixels)

@@ -28,7 +28,7 @@ IN_FLIGHT = 64
 """How many crops may wait for a second stage before a first stage holds back."""
 
 
-class Gate:
+class Valve:
     """Holds a first stage back while more than `limit` messages of a topic are unacknowledged.
 
     Asks the broker only when what this process put since it last asked could exceed the limit.
@@ -59,7 +59,7 @@ class First:
         self._link, self._chain, self._way, self._packing = link, chain, way, packing
         self._stage = FirstStage(ask, chain.first, way=way, place=place, where="first")
         self._crops = messages.crops_topic(chain.name)
-        self._gate = Gate(link, self._crops, limit=IN_FLIGHT)
+        self._valve = Valve(link, self._crops, limit=IN_FLIGHT)
         self.topic, self.most = messages.images_topic(chain.name), 1
 
     def work(self, taken: Sequence[bytes], *, taken_ns: int) -> None:
@@ -79,7 +79,7 @@ class First:
         outcome.spans += spans
         self._publish(crops, image, outcome)
         start = time.monotonic_ns()
-        reply = messages.Regions(
+        reply = messages.FirstReply(
             image.request,
             shape=regions.shape,
             content=regions.tobytes(),
@@ -92,7 +92,7 @@ class First:
         if not len(crops):
             return
         start = time.monotonic_ns()
-        self._gate.wait(len(crops))
+        self._valve.wait(len(crops))
         waited = time.monotonic_ns()
         contents = self._packing.pack(crops)
         packed = time.monotonic_ns()
@@ -173,7 +173,7 @@ class Second:
             readings[crop.request, crop.reply_to].append(reading)
         sent = messages.sent_now(start, together=len(crops))
         return [
-            (topic, messages.encode(messages.Readings(request, read, taken_ns, trail, sent)))
+            (topic, messages.encode(messages.SecondReply(request, read, taken_ns, trail, sent)))
             for (request, topic), read in readings.items()
         ]
 
