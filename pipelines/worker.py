@@ -84,7 +84,11 @@ class Loop:
         print(f"{self.name}: {what}", file=sys.stderr, flush=True)
 
 
-@click.command(params=click_options(Setup, without=("pipeline",)))
+@click.command(
+    params=click_options(
+        Setup, without=("pipeline", "grpc_port"), topology={"type": click.Choice(list(BROKERS))}
+    )
+)
 @click.argument("chain", type=click.Choice([chain.name for chain in tasks.chains()]))
 @click.argument("stage", type=click.Choice(STAGES))
 @click.option("--scenario", hidden=True, help="All settings, as one JSON document.")

@@ -44,8 +44,8 @@ GROUPS = {
         "models": "Build the models of the repository.",
         "plans": "Build TensorRT plans of the DNNs, where there is a GPU.",
         "images": "Make image sets: photographs, faces and lines of text.",
-        "protocol": "Print what this checkout speaks with other revisions.",
         "doctor": "Say what this machine can run and what is missing.",
+        "protocol": "Print what this checkout speaks with other revisions.",
     },
     "about visiontax itself": {
         "selfcheck": f"Measure visiontax itself: {', '.join(SELFCHECK)}.",

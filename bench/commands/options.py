@@ -82,8 +82,11 @@ def scenario_options(
     changed: dict[str, dict[str, Any]] = {"device": {"type": DEVICE}}
     changed["transport"] = {"type": click.Choice(OFFERED)}
     for field in several:
-        known = OFFERED if field == "transport" else table(Settings)[field].known
-        changed[field] = {"type": Several(list(known) or None), "metavar": "NAMES"}
+        setting = table(Settings)[field]
+        known = list(OFFERED if field == "transport" else setting.known)
+        changed[field] = {"type": Several(known or None), "metavar": "NAMES"}
+        if known:
+            changed[field]["help"] = f"{setting.shown} Of {', '.join(known)}."
     for field, change in changes.items():
         changed[field] = changed.get(field, {}) | change
     return [*click_options(Settings, without=("pipeline", *without), **changed)]
@@ -96,7 +99,7 @@ def sizes_options(command: Command) -> Command:
             "--device",
             type=DEVICE,
             default=str(CPU),
-            help="Where the DNNs run: cpu, gpu, or gpu:0,1.",
+            help="Where the DNNs run: cpu, gpu (the first one), or gpu:0,1.",
         ),
         click.option("--preprocess-instances", type=click.IntRange(1), help="[one per core]"),
         click.option(

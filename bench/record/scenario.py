@@ -45,22 +45,30 @@ class Settings(Setup, frozen=True, kw_only=True):
     workers: Annotated[
         tuple[int, int],
         Setting(
-            "Of the first and of the second stage.",
+            "Workers of the first and of the second stage; 2 means two of each.",
             Text("N,M", workers_of),
             default="1,1",
             with_broker=True,
         ),
     ] = (1, 1)
     users: Annotated[
-        int, Setting("Users who each wait for answers.", click.IntRange(1), default=1, rank=7)
+        int,
+        Setting(
+            "Users who each wait for an answer before they ask again.",
+            click.IntRange(1),
+            default=1,
+            rank=7,
+        ),
     ] = 1
     warmup_s: Annotated[
-        float, Setting("How long not to measure at first.", DURATION, default="2s")
+        float, Setting("How long requests do not count at first.", DURATION, default="2s")
     ] = 2.0
-    seed: Annotated[int, Setting("Of the order of the images.", int, default=1)] = 1
-    device: Annotated[str, Setting("Where the DNNs run: cpu, gpu, or gpu:0,1.", default="cpu")] = (
-        "cpu"
-    )
+    seed: Annotated[
+        int, Setting("Of the order in which users send the images.", int, default=1)
+    ] = 1
+    device: Annotated[
+        str, Setting("Where the DNNs run: cpu, gpu (the first one), or gpu:0,1.", default="cpu")
+    ] = "cpu"
 
 
 def settings_of(values: dict[str, Any]) -> Settings:

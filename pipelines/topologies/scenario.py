@@ -129,7 +129,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     place: Annotated[
         str,
         Setting(
-            "Who preprocesses: server, server-gpu (dali), or client, which then sends a tensor.",
+            "Who preprocesses; a client then sends a tensor.",
             known=PLACES,
             default="server",
             rank=4,
@@ -141,13 +141,13 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     ] = "http"
     server: Annotated[
         str | None,
-        Setting("A running Triton's HTTP address.", ADDRESS, otherwise="one is started"),
+        Setting("HTTP address of a running Triton.", ADDRESS, otherwise="one is started"),
     ] = None
     service_s: Annotated[
-        float, Setting("How long the fake engine takes.", DURATION, default="5ms")
+        float, Setting("How long the fake engine takes to answer.", DURATION, default="5ms")
     ] = SERVICE_S
     grpc_port: Annotated[
-        int, Setting("Where Triton's gRPC listens.", int, otherwise="HTTP's plus one")
+        int, Setting("Port of Triton's gRPC.", int, otherwise="HTTP's plus one")
     ] = 0
     topology: Annotated[
         str | None,
@@ -155,7 +155,12 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     broker: Annotated[
         str | None,
-        Setting("A running broker.", ADDRESS, otherwise="one is started", also="--broker-url"),
+        Setting(
+            "Address of the topology's broker.",
+            ADDRESS,
+            otherwise="one is started",
+            also="--broker-url",
+        ),
     ] = None
     crops: Annotated[
         str,
@@ -164,15 +169,20 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     claims: Annotated[
         str | None,
         Setting(
-            "The Redis for crops by reference.",
+            "Address of the Redis for crops by reference.",
             ADDRESS,
-            otherwise="one is started",
+            otherwise="the topology's, or one is started",
             also="--claims-url",
         ),
     ] = None
     batch: Annotated[
         int,
-        Setting("Most crops taken.", click.IntRange(1, MOST_CROPS), default=8, with_broker=True),
+        Setting(
+            "Most crops that the second stage takes at a time.",
+            click.IntRange(1, MOST_CROPS),
+            default=8,
+            with_broker=True,
+        ),
     ] = 8
 
     @property

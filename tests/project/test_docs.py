@@ -7,6 +7,7 @@ import inspect
 import math
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from bench.ledger.summary import Issue, Latency, StageTime, Summary
 from bench.ledger.verdict import CODES
 from bench.prepare.pins import MEMBERS
 from bench.record.records import SCHEMA, Manifest, Sample
-from bench.record.scenario import Settings, seconds
+from bench.record.scenario import Settings
 from bench.record.trace import EVENTS, KEYS
 from pipelines import tasks
 from pipelines.brokers import BROKERS, broker, kafka_settings
@@ -36,7 +37,7 @@ from pipelines.spans import OTHER, STAGES, Call, Request, Span
 from pipelines.tasks import Dnn
 from pipelines.topologies.brokered.packing import QUALITY
 from pipelines.topologies.brokered.stages import IN_FLIGHT
-from pipelines.topologies.scenario import FORMS, TOPOLOGIES
+from pipelines.topologies.scenario import FORMS, TOPOLOGIES, flag, seconds, table
 from pipelines.worker import command as worker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +62,7 @@ FORBIDDEN = tuple(
 )
 # Locust has an option of the same meaning, or names the run on its own.
 NOT_IN_LOCUST = {"users", "duration", "server", "format", "device"}
+SETTINGS = {flag(field): one.also for field, one in table(Settings).items()}
 WORKER = "python -m pipelines.worker"
 TAKEOVER_S = inspect.signature(broker).parameters["takeover_s"].default
 
@@ -127,11 +129,18 @@ def choices(kind: Any) -> list[str]:
 
 
 def option_rows(title: str) -> dict[str, list[str]]:
-    return rows(section(page("docs/commands.md"), title))
+    """The rows of a command's options; what its own table lacks is as in that of the settings."""
+    text = page("docs/commands.md")
+    return rows(section(text, "Settings")) | rows(section(text, title))
 
 
 def table_options(text: str) -> set[str]:
-    return {name for name in rows(text) if name.startswith("--")}
+    """The options of a section's table, and the settings that it says are taken."""
+    told = {name for name in rows(text) if name.startswith("--")}
+    if "(#settings)" in text:
+        without = re.search(r"\(#settings\) without (.*?)[.;]", text, re.DOTALL)
+        told |= SETTINGS.keys() - {"--pipeline"} - (named(without[1]) if without else set())
+    return told | {SETTINGS[name] for name in told if SETTINGS.get(name)}
 
 
 class LocustOption(msgspec.Struct):
@@ -270,6 +279,12 @@ def _same(told: str, default: object) -> bool:
     return isinstance(default, float) and seconds(told) == default
 
 
+def test_the_table_of_settings_is_made_from_them() -> None:
+    text = page("docs/commands.md")
+    written = runpy.run_path(str(ROOT / "scripts" / "settings_table.py"))["written"]
+    assert written(text) == text, "python scripts/settings_table.py writes it anew"
+
+
 def test_every_stage_is_documented_with_its_priority() -> None:
     table = rows(page("docs/stages.md"))
     assert [name for name in table if name in (*STAGES, OTHER)] == [*STAGES, OTHER]
@@ -284,7 +299,7 @@ def test_every_issue_code_is_documented() -> None:
 @pytest.mark.parametrize(
     ("title", "struct"),
     [
-        *(("manifest.json", Manifest), ("manifest.json", Settings), ("samples.jsonl", Sample)),
+        *(("manifest.json", Manifest), ("samples.jsonl", Sample)),
         *(("requests-PID.jsonl", each) for each in (Request, Span, Call)),
         *(("JSON report", each) for each in (Summary, StageTime, Latency, Issue)),
         *(("JSON of a sweep", each) for each in (Sweep, Point, Run)),
