@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from bench.compare.comparison import Comparison, typical, within
-from bench.compare.measured import absent, in_blocks, noise, of_summary, told
+from bench.compare.measured import absent, in_blocks, of_summary, told
 from bench.compare.observations import STAGE, Observations, log_ratios
 from bench.compare.randomization import FEWEST, Difference, chance_beyond, difference
 from bench.compare.stored import Experimented, Run, comparison_of
@@ -87,12 +87,11 @@ def of_run(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
     return _gate(decisions, doubts=doubts, run=summary)
 
 
-def of_turns(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
-    """Return what an experiment's folder says of thresholds, B measured against A.
+def of_turns(stored: Experimented, thresholds: Sequence[Threshold]) -> Gate:
+    """Return what an experiment says of thresholds, B measured against A.
 
-    Raises VisiontaxError when a side finished no request, or lacks a metric.
+    Raises VisiontaxError when B finished no request in its window, or a side lacks a metric.
     """
-    stored = Experimented.read(folder)
     experiment, seen, comparison = stored.experiment, stored.seen, comparison_of(stored)
     measured = of_summary(stored.b.summary)
     # A report counts the other side's turns as time, so its throughput is not the side's own.
@@ -112,7 +111,7 @@ def of_turns(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
     return _gate(
         decisions,
         doubts=doubts,
-        noise=noise(folder / "a", experiment.slices, settle_s=experiment.settle_s),
+        noise=stored.noise,
         moved=_moved(seen),
         longer=_surely_longer(seen),
         comparison=comparison,

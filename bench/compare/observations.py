@@ -8,8 +8,7 @@ A side's two slices of a block are taken together: its percentiles are of all th
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.compare.randomization import LOOKS, Floats
-from bench.ledger.attribution import COLUMNS, Ints, Ledger, ledger, records_of
-from bench.record import files, records, trace
+from bench.ledger import reading
+from bench.ledger.attribution import COLUMNS, Ints, Ledger
+from bench.record import files
 from pipelines.errors import ResultsError
-from pipelines.spans import Request
 
 SCHEMA = 1
 EXPERIMENT = "ab.json"
@@ -114,11 +113,16 @@ def read_experiment(folder: Path) -> Experiment:
     return files.read_versioned(path, Experiment, newest=SCHEMA, named=named, absent=absent)
 
 
-def observe(folder: Path) -> Observations:
+def read_ledger(run: Path) -> Ledger:
+    """Return the ledger of all requests of a run. Raises ResultsError as its reading does."""
+    return reading.read(run).ledger
+
+
+def observe(folder: Path, ledger_of: Callable[[Path], Ledger] = read_ledger) -> Observations:
     """Return what the whole blocks of an experiment say, also while it goes on.
 
-    Raises ResultsError when the folder is damaged, when there is no whole block, or when in none
-    of them both sides finished a request.
+    `ledger_of` gives the ledger of a side's run. Raises ResultsError when the folder is damaged,
+    when there is no whole block, or when in none of them both sides finished a request.
     """
     experiment = read_experiment(folder)
     whole = _whole(experiment.slices)
@@ -129,7 +133,11 @@ def observe(folder: Path) -> Observations:
         )
     settle_ns = round(experiment.settle_s * 1e9)
     a, b = (
-        _side(folder / side, [one for one in whole if one.side == side], settle_ns=settle_ns)
+        metrics_of(
+            ledger_of(folder / side),
+            [one for one in whole if one.side == side],
+            settle_ns=settle_ns,
+        )
         for side in SIDES
     )
     finished = {side: found["mean"] > 0 for side, found in (("a", a), ("b", b))}
@@ -163,35 +171,21 @@ def _whole(slices: Iterable[Slice]) -> list[Slice]:
     ]
 
 
-def _side(folder: Path, slices: Sequence[Slice], *, settle_ns: int) -> dict[str, Floats]:
-    """One side's metrics in each block."""
-    manifest = records.read_manifest(folder)
+def metrics_of(ledger: Ledger, slices: Sequence[Slice], *, settle_ns: int) -> dict[str, Floats]:
+    """Return one side's metrics in each block, [blocks], from the ledger of its requests."""
     slices = sorted(slices, key=lambda one: one.start_ns)
     starts = np.array([one.start_ns + settle_ns for one in slices])
     ends = np.array([one.end_ns for one in slices])
-    requests = records.read_requests(folder, schema=manifest.schema)
-    counted = ledger(
-        records_of(_inside(requests, starts.tolist(), ends.tolist())),
-        trace.read(folder),
-        stages=manifest.stages,
-        apportion=records.read_apportion(folder),
-    )
+    at = np.searchsorted(starts, ledger.end_ns, side="right") - 1
+    inside = (at >= 0) & (ledger.end_ns <= ends[at])
+    counted, at = ledger.select(inside), at[inside]
     numbers, block = np.unique([one.block for one in slices], return_inverse=True)
-    at = np.searchsorted(starts, counted.end_ns, side="right") - 1
     seconds = np.bincount(block, weights=(ends - starts) / 1e9)
     found = _metrics(counted, block[at], counts=counted.due_ns >= starts[at], blocks=len(numbers))
     # What was due while the side settled has no latency that counts, but it kept its user from
     # asking again: without it the slower side would seem to have fewer requests than it had.
     found["throughput"] = np.bincount(block[at], minlength=len(numbers)) / seconds
     return found
-
-
-def _inside(requests: Iterable[Request], starts: list[int], ends: list[int]) -> Iterator[Request]:
-    """The requests that ended in a slice, after it had settled."""
-    for request in requests:
-        at = bisect_right(starts, request.end_ns) - 1
-        if at >= 0 and request.end_ns <= ends[at]:
-            yield request
 
 
 def _metrics(
@@ -201,14 +195,23 @@ def _metrics(
     found = {name: np.full(blocks, np.nan) for name in ("mean", *QUANTILES)}
     found |= {STAGE + name: np.full(blocks, np.nan) for name in COLUMNS}
     told = counts & counted.joined if counted.joined.any() else counts
-    for number in range(blocks):
-        latencies = counted.latency_ns[counts & (block == number)] / 1e6
-        if len(latencies):
+    latency_ns, time_ns = counted.latency_ns[counts], counted.time_ns[told]
+    for number, rows in enumerate(_grouped(block[counts], blocks=blocks)):
+        if len(rows):
+            latencies = latency_ns[rows] / 1e6
             found["mean"][number] = latencies.mean()
-            for name, percent in QUANTILES.items():
-                found[name][number] = np.percentile(latencies, percent)
-        times = counted.time_ns[told & (block == number)] / 1e6
-        if len(times):
-            for name, mean in zip(COLUMNS, times.mean(axis=0), strict=True):
+            for name, percentile in zip(
+                QUANTILES, np.percentile(latencies, list(QUANTILES.values())), strict=True
+            ):
+                found[name][number] = percentile
+    for number, rows in enumerate(_grouped(block[told], blocks=blocks)):
+        if len(rows):
+            for name, mean in zip(COLUMNS, (time_ns[rows] / 1e6).mean(axis=0), strict=True):
                 found[STAGE + name][number] = mean
     return found
+
+
+def _grouped(block: Ints, *, blocks: int) -> list[Ints]:
+    """The rows of each block, in their order."""
+    order = np.argsort(block, kind="stable")
+    return np.split(order, np.searchsorted(block[order], np.arange(1, blocks)))

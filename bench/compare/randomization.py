@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,7 @@ _STUDENT = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306
 _TOSSES = 30_000_000
 
 Floats = npt.NDArray[np.float64]
+Signs = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,8 @@ def differences(
     as `difference` does.
     """
     _check(blocks)
-    random = np.random.default_rng(seed)
-    low, high = _interval(blocks, random, resamples)
-    signs = _signs(len(blocks), random, flips)
+    drawn, signs = _tossed(len(blocks), seed, resamples, flips)
+    low, high = _interval(blocks, drawn)
     chance = _part(np.abs(_sums(signs, blocks)) >= _reached(np.abs(blocks.sum(axis=0))), signs)
     ratio = np.exp(blocks.mean(axis=0))
     columns = (ratio, np.exp(low), np.exp(high), chance)
@@ -97,7 +98,7 @@ def chance_beyond(blocks: Floats, *, factor: float, above: bool, seed: int = 1) 
     """
     _check(blocks[:, np.newaxis])
     away = (blocks - np.log(factor)) * (1 if above else -1)
-    signs = _signs(len(blocks), np.random.default_rng(seed), FLIPS)
+    _, signs = _tossed(len(blocks), seed, 0, FLIPS)
     column = away[:, np.newaxis]
     return float(_part(_sums(signs, column) >= _reached(column.sum(axis=0)), signs)[0])
 
@@ -153,13 +154,24 @@ def _negligible(scale: Floats | float) -> Floats | float:
     return 1e-12 * (1 + np.abs(scale))
 
 
-def _interval(blocks: Floats, random: np.random.Generator, resamples: int) -> tuple[Floats, Floats]:
+@lru_cache(maxsize=2)
+def _tossed(count: int, seed: int, resamples: int, flips: int) -> tuple[Floats, Signs]:
+    """What all questions to so many blocks share: the resamples' weights, and the tosses.
+
+    The weights are [resamples, blocks]; the tosses are as `_signs` returns them.
+    """
+    random = np.random.default_rng(seed)
+    few = not resamples or count - 1 in _STUDENT
+    drawn = random.multinomial(count, np.full(count, 1 / count), 0 if few else resamples) / count
+    return drawn, _signs(count, random, flips)
+
+
+def _interval(blocks: Floats, drawn: Floats) -> tuple[Floats, Floats]:
     """The interval of each mean, from what resampled means are off, each by its own error."""
     count, mean = len(blocks), blocks.mean(axis=0)
     error = _error(blocks.T)
     if count - 1 in _STUDENT:
         return mean - _STUDENT[count - 1] * error, mean + _STUDENT[count - 1] * error
-    drawn = random.multinomial(count, np.full(count, 1 / count), resamples) / count
     low, high = mean.copy(), mean.copy()
     for column in np.flatnonzero(error > _negligible(mean)):
         centred = (blocks[:, column] - mean[column]) / error[column]
@@ -177,7 +189,7 @@ def _reach(off: Floats, errors: Floats) -> float:
     return float(np.quantile(np.abs(off[known]) / errors[known], LEVEL))
 
 
-def _signs(count: int, random: np.random.Generator, flips: int) -> npt.NDArray[np.int8]:
+def _signs(count: int, random: np.random.Generator, flips: int) -> Signs:
     """Tosses for so many blocks, [tosses, blocks], the one that happened among them.
 
     All there are where those are not more than `flips`.
@@ -190,7 +202,7 @@ def _signs(count: int, random: np.random.Generator, flips: int) -> npt.NDArray[n
     return tossed
 
 
-def _sums(signs: npt.NDArray[np.int8], blocks: Floats) -> Floats:
+def _sums(signs: Signs, blocks: Floats) -> Floats:
     """What each toss would have summed up to, [tosses, questions]."""
     rows = max(1, _TOSSES // (8 * max(blocks.shape)))
     return np.concatenate(

@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.compare.comparison import Comparison, Side, compare
 from bench.compare.likeness import WORDS, differing, thing_of
+from bench.compare.measured import noise
 from bench.compare.observations import (
     QUANTILES,
     SIDES,
@@ -21,10 +22,10 @@ from bench.compare.observations import (
     read_experiment,
 )
 from bench.compare.randomization import Floats
-from bench.ledger import units
-from bench.ledger.reading import summary_of
+from bench.ledger import reading, units
+from bench.ledger.attribution import Ledger
 from bench.ledger.summary import Summary, describe
-from bench.record.records import Manifest, read_manifest
+from bench.record.records import Manifest
 from pipelines.errors import VisiontaxError
 
 LONGEST = 40
@@ -40,24 +41,38 @@ class Run:
 
     @staticmethod
     def read(folder: Path) -> Run:
-        """Read it. Raises ResultsError as `summary_of` does."""
-        return Run(read_manifest(folder), summary_of(folder))
+        """Read it. Raises ResultsError as `bench.ledger.reading.read` does."""
+        found = reading.read(folder)
+        return Run(found.manifest, found.summary())
 
 
 @dataclass(frozen=True)
 class Experimented:
-    """A stored experiment, also one that still goes on."""
+    """A stored experiment, also one that still goes on.
+
+    `noise` is how much A differs from itself from slice to slice, a part of 1.
+    """
 
     experiment: Experiment
     seen: Observations
     a: Run
     b: Run
+    noise: float | None
 
     @staticmethod
     def read(folder: Path) -> Experimented:
-        """Read it. Raises ResultsError as `bench.compare.observations.observe` does."""
-        a_and_b = (Run.read(folder / side) for side in SIDES)
-        return Experimented(read_experiment(folder), observe(folder), *a_and_b)
+        """Read each side once. Raises ResultsError as `bench.compare.observations.observe` does."""
+        experiment = read_experiment(folder)
+        sides: dict[str, reading.Reading] = {}
+
+        def ledger_of(run: Path) -> Ledger:
+            sides[run.name] = reading.read(run)
+            return sides[run.name].ledger
+
+        seen = observe(folder, ledger_of)
+        a, b = (Run(sides[side].manifest, sides[side].summary()) for side in SIDES)
+        itself = noise(sides["a"].ledger, experiment.slices, settle_s=experiment.settle_s)
+        return Experimented(experiment, seen, a, b, itself)
 
 
 def of_experiment(folder: Path) -> Comparison:
