@@ -90,17 +90,24 @@ def differences(
     ]
 
 
-def chance_beyond(blocks: Floats, *, factor: float, above: bool, seed: int = 1) -> float:
+def chance_beyond(blocks: Floats, *, factor: float, above: bool) -> float:
     """Return how often coin tosses give as large a ratio were the true one `factor`.
 
     One-sided: with `above` false, as small a ratio. `factor` is positive, 1.05 for what may be 5 %
     more; `blocks` as for `difference`, which also says what is raised.
     """
-    _check(blocks[:, np.newaxis])
     away = (blocks - np.log(factor)) * (1 if above else -1)
+    return float(chances_above(away[:, np.newaxis])[0])
+
+
+def chances_above(blocks: Floats, *, seed: int = 1) -> Floats:
+    """Return how often coin tosses give as large a ratio were the true one 1, [questions].
+
+    `blocks` and what is raised are as for `differences`.
+    """
+    _check(blocks)
     _, signs = _tossed(len(blocks), seed, 0, FLIPS)
-    column = away[:, np.newaxis]
-    return float(_part(_sums(signs, column) >= _reached(column.sum(axis=0)), signs)[0])
+    return _part(_sums(signs, blocks) >= _reached(blocks.sum(axis=0)), signs)
 
 
 def between(a: Floats, b: Floats, *, seed: int = 1) -> Difference:
@@ -226,24 +233,23 @@ def looks(most: int) -> list[int]:
     return [count for count in LOOKS[:-1] if count < most] + [most]
 
 
-def is_sure(found: Difference, *, rate: float, looks: int = len(LOOKS), questions: int = 1) -> bool:
-    """Whether the difference is significant, where there can be so many looks.
+def is_sure(
+    chance: float | None, *, rate: float, looks: int = len(LOOKS), questions: int = 1
+) -> bool:
+    """Whether a difference of that chance is significant, where there can be so many looks.
 
     All looks together, and all questions asked of the same blocks, raise a false alarm in at most
     `rate` of the experiments without a difference.
     """
-    return found.chance <= rate / (looks * questions)
+    return chance is not None and chance <= rate / (looks * questions)
 
 
-def explained(stages: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+def explained(moved: Mapping[str, float]) -> dict[str, float]:
     """Return each stage's part of the difference of the mean latencies, largest first.
 
-    `stages` are the mean times of A and of B. The parts sum to 1; a stage that moved against the
+    `moved` is how much longer each takes in B. The parts sum to 1; a stage that moved against the
     whole has a negative one. Empty where the means are alike.
     """
-    moved = {stage: b - a for stage, (a, b) in stages.items()}
     total = sum(moved.values())
-    if not total:
-        return {}
-    parts = {stage: difference / total for stage, difference in moved.items()}
+    parts = {stage: longer / total for stage, longer in moved.items()} if total else {}
     return dict(sorted(parts.items(), key=lambda part: -part[1]))

@@ -46,17 +46,21 @@ class Reading:
         )
 
 
-def read(folder: Path) -> Reading:
-    """Read a run. Raises ResultsError when the folder holds none, or a damaged one."""
+def read(folder: Path, *, places: Counter[Path] | None = None) -> Reading:
+    """Read a run. Raises ResultsError when the folder holds none, or a damaged one.
+
+    `places` are the bytes of each file that were read already, and is kept up to date.
+    """
     manifest = records.read_manifest(folder)
+    places = Counter() if places is None else places
     gc.disable()  # millions of short-lived objects, and not one cycle among them
     try:
-        columns = records_of(_telling(folder, manifest))
+        columns = records_of(_telling(folder, manifest, places))
     finally:
         gc.enable()
     counted = ledger(
         columns,
-        trace.read(folder),
+        trace.read(folder, places),
         stages=manifest.stages,
         apportion=records.read_apportion(folder),
     )
@@ -68,10 +72,10 @@ def summary_of(folder: Path) -> Summary:
     return read(folder).summary()
 
 
-def _telling(folder: Path, manifest: records.Manifest) -> Iterator[Request]:
+def _telling(folder: Path, manifest: records.Manifest, places: Counter[Path]) -> Iterator[Request]:
     """The requests, but of the failed ones only those that were due in the window."""
     start, end = manifest.window_start_ns, manifest.window_end_ns
-    for request in records.read_requests(folder, schema=manifest.schema):
+    for request in records.read_requests(folder, schema=manifest.schema, places=places):
         due = request.due_ns
         if request.error is None or (due >= start and (end is None or due < end)):
             yield request

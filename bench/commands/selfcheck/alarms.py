@@ -19,13 +19,13 @@ import numpy as np
 
 from bench.commands.options import LIMIT, results_option
 from bench.commands.sides import COMMON, read
-from bench.compare.comparison import within
 from bench.compare.gate import PASS, REGRESSION, Gate, of_turns
 from bench.compare.observations import STAGE
 from bench.compare.stored import Experimented
 from bench.compare.thresholds import Threshold
 from bench.ledger.units import ABSENT, count, duration
 from bench.prepare.images.sets import ensure_images
+from bench.report.comparison import within
 from bench.runs.experiments.blocks import Timing, timing_of
 from bench.runs.experiments.experiment import measure_turns
 from bench.runs.experiments.side import Side
