@@ -161,7 +161,7 @@ def test_what_cannot_be_turned_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delitem(tflite_onnx._ELEMENTWISE, "ABS")
     with pytest.raises(SourceError, match="cannot turn ABS into ONNX") as raised:
         built("mobilefacenet")
-    assert "bench/prepare/pins.py" in raised.value.hint
+    assert "bench/prepare/pins.toml" in raised.value.hint
 
 
 @pytest.mark.parametrize("data", [b"", b"no network at all"])

@@ -60,7 +60,7 @@ def list_characters(data: bytes, dnn: Dnn) -> bytes:
     if len(lines) + 1 != classes:
         raise SourceError(
             f"the reader of text tells {classes} classes apart, but names {len(lines)} characters",
-            hint="pin another version of its package in bench/prepare/pins.py",
+            hint="pin another version of its package in bench/prepare/pins.toml",
         )
     return "".join(f"{line}\n" for line in lines).encode()
 

@@ -49,7 +49,7 @@ def build(data: bytes, dnn: Dnn) -> bytes:
     if not tflite.Model.ModelBufferHasIdentifier(data, 0):
         raise SourceError(
             "cannot read the network: it is no TensorFlow Lite file",
-            hint="correct its pin in bench/prepare/pins.py",
+            hint="correct its pin in bench/prepare/pins.toml",
         )
     return _Network(tflite.Model.GetRootAs(data, 0)).build(dnn)
 
@@ -75,7 +75,7 @@ class _Operation:
         if not condition:
             raise SourceError(
                 f"cannot turn {self.kind} into ONNX: known is {known}",
-                hint="pin another network in bench/prepare/pins.py, or extend this module",
+                hint="pin another network in bench/prepare/pins.toml, or extend this module",
             )
 
 
