@@ -14,7 +14,7 @@ from PIL import Image
 from bench.commands.preparing import images
 from bench.prepare import pins
 from bench.prepare.images import sets
-from bench.prepare.images.sets import build_images, ensure_images, images_of
+from bench.prepare.images.sets import build_images, images_of, need_images
 from pipelines.errors import SourceError
 
 DOWNLOADS = Path(__file__).parents[2] / pins.DOWNLOADS
@@ -157,9 +157,13 @@ def test_a_set_that_is_not_built_says_how_to_build_it(tmp_path: Path) -> None:
 
 def test_sets_that_are_not_there_are_built_and_nothing_else(tmp_path: Path) -> None:
     build_images(tmp_path, sets=["small"], count=2, downloads=DOWNLOADS)
-    mine = tmp_path / "mine"
-    ensure_images(["small", "text-1", str(mine), "text-1"], folder=tmp_path, downloads=DOWNLOADS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["small", "text-1"]
+    mine = shutil.copytree(tmp_path / "small", tmp_path / "mine")
+    before = digests(mine)
+    need_images(["small", "text-1", str(mine), "text-1"], folder=tmp_path, downloads=DOWNLOADS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "small", "text-1"]
+    assert digests(mine) == before
+    with pytest.raises(SourceError, match="neither an image set nor a folder"):
+        need_images(["small", str(tmp_path / "gone")], folder=tmp_path, downloads=DOWNLOADS)
     assert len(images_of("small", folder=tmp_path).paths) == 2, "a set that was there is another"
     found = images_of("text-1", folder=tmp_path)
     assert (found.name, len(found.paths)) == ("text-1", 32)
