@@ -14,8 +14,7 @@ from click.testing import CliRunner
 
 from bench.commands.preparing import doctor
 from bench.commands.preparing.doctor import as_text, command
-from bench.prepare.doctor import checks
-from bench.prepare.doctor.checks import OF_A_GPU, examine
+from bench.prepare.doctor.checks import examine
 from bench.prepare.doctor.host import Check, Host, State
 from pipelines.errors import ServerError
 from pipelines.servers.triton import Installation
@@ -23,6 +22,12 @@ from pipelines.servers.triton import Installation
 
 def always(answer: Any) -> Callable[..., Any]:
     return lambda *_: answer
+
+
+def look(root: Path, **answers: Any) -> dict[str, Check]:
+    """What is found of a project on a host with these answers, by the check's name."""
+    found = examine(Host(root, **({"gpus": [], "which": always(None)} | answers)))
+    return {check.name: check for check in found}
 
 
 @pytest.fixture
@@ -45,8 +50,9 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_built_models_and_images_are_ok(project: Path) -> None:
-    assert checks.check_models(Host(project)) == Check("models", "ok", "3 models")
-    assert checks.check_images(Host(project)) == Check("images", "ok", "small")
+    found = look(project)
+    assert found["models"] == Check("models", "ok", "3 models")
+    assert found["images"] == Check("images", "ok", "small")
 
 
 @pytest.mark.parametrize(
@@ -55,25 +61,25 @@ def test_built_models_and_images_are_ok(project: Path) -> None:
 def test_a_model_without_its_built_file_is_missing(project: Path, gone: str, name: str) -> None:
     (project / "triton_repo" / gone).unlink()
     expected = Check("models", "missing", f"not built: {name}", "run 'bench models'")
-    assert checks.check_models(Host(project)) == expected
+    assert look(project)["models"] == expected
 
 
 def test_an_ensemble_needs_its_version_folder(project: Path) -> None:
     (project / "triton_repo" / "whole" / "1").rmdir()
-    assert checks.check_models(Host(project)).detail == "not built: whole"
+    assert look(project)["models"].detail == "not built: whole"
 
 
 def test_outside_the_project_the_cure_is_to_go_there(tmp_path: Path) -> None:
-    assert checks.check_models(Host(tmp_path)).cure == "run it in the folder of the project"
-    assert checks.check_images(Host(tmp_path)).state == "missing"
+    found = look(tmp_path)
+    assert found["models"].cure == "run it in the folder of the project"
+    assert {found["models"].state, found["images"].state} == {"missing"}
 
 
 def test_libpython_is_found_where_setup_unpacks_it(project: Path) -> None:
     soname = f"libpython{sysconfig.get_python_version()}.so.1.0"
 
     def found(library: str | None = None) -> Check:
-        host = Host(project, libdir=str(project), library=always(library))
-        return checks.check_libpython(host)
+        return look(project, libdir=str(project), library=always(library))["libpython"]
 
     assert (found().state, found().detail) == ("missing", f"no {soname}")
     assert "apt install libpython" in found().cure
@@ -91,12 +97,11 @@ def test_the_server_check_tells_what_the_server_itself_would(tmp_path: Path) -> 
         raise ServerError("the server is not installed", hint="run 'make setup'")
 
     expected = Check("triton", "missing", "the server is not installed", "run 'make setup'")
-    assert checks.check_server(Host(tmp_path, server=absent)) == expected
+    assert look(tmp_path, server=absent)["triton"] == expected
     parts = Installation(tmp_path / "tritonserver", tmp_path, tmp_path, "")
-    host = Host(tmp_path, server=always(parts))
-    assert "Linux x86-64" in checks.check_server(host).cure
+    assert "Linux x86-64" in look(tmp_path, server=always(parts))["triton"].cure
     parts.binary.touch()
-    assert checks.check_server(host).state == "ok"
+    assert look(tmp_path, server=always(parts))["triton"].state == "ok"
 
 
 @pytest.mark.parametrize(
@@ -112,45 +117,47 @@ def test_pillow_has_one_owner_and_better_the_fast_one(
     tmp_path: Path, installed: dict[str, str], state: str, words: str
 ) -> None:
     versions = {"pillow": next(iter(installed.values()), "")}
-    host = Host(tmp_path, version_of=installed.get, versions=versions)
-    check = checks.check_pillow(host)
+    check = look(tmp_path, version_of=installed.get, versions=versions)["pillow"]
     assert check.state == state
     assert words in check.detail
     assert bool(check.cure) == (state != "ok")
 
 
 def test_an_absent_package_is_cured_by_setup(tmp_path: Path) -> None:
-    check = checks.check_package(Host(tmp_path, version_of=always(None)), "dali")
+    check = look(tmp_path, version_of=always(None))["dali"]
     detail = "nvidia-dali-cuda120 is not installed"
     assert check == Check("dali", "missing", detail, "run 'make setup'")
 
 
 def test_a_machine_that_cannot_do_is_missing_and_a_small_one_is_told(tmp_path: Path) -> None:
     facts = {"cpu_model": "X", "cores": 1, "cpu_quota_cores": 0.5, "memory_bytes": 1 << 30}
-    host = Host(tmp_path, shm=tmp_path, python="3.14.0", facts=facts, free_bytes=always(1 << 20))
-    assert checks.check_python(host).state == "missing"
-    assert checks.check_disk(host).state == "missing"
-    assert "--shm-size" in checks.check_shm(host).cure
-    assert checks.check_shm(Host(tmp_path, shm=tmp_path / "none")).state == "missing"
-    cores, memory = checks.check_cores(host), checks.check_memory(host)
+    full = always(1 << 20)
+    found = look(tmp_path, shm=tmp_path, python="3.14.0", facts=facts, free_bytes=full)
+    assert found["python"].state == found["disk"].state == "missing"
+    assert "--shm-size" in found["shared memory"].cure
+    assert look(tmp_path, shm=tmp_path / "none")["shared memory"].state == "missing"
+    cores, memory = found["cores"], found["memory"]
     assert (cores.state, cores.detail) == ("optional", "1 of X, control group grants 0.5")
     assert (memory.state, memory.detail) == ("optional", "1.0 GiB")
 
 
 def test_the_browser_and_a_gpu_are_optional(tmp_path: Path) -> None:
-    host = Host(tmp_path, gpus=["NVIDIA H100", "NVIDIA L4"], which=always(None))
-    assert checks.check_gpu(host) == Check("gpu", "ok", "NVIDIA H100, NVIDIA L4")
-    without = checks.check_gpu(Host(tmp_path, gpus=[]))
-    assert {without.state, checks.check_browser(host).state} == {"optional"}
+    found = look(tmp_path)
+    assert {found["gpu"].state, found["chromium"].state} == {"optional"}
+    two = look(tmp_path, gpus=["NVIDIA H100", "NVIDIA L4"])["gpu"]
+    assert two == Check("gpu", "ok", "NVIDIA H100, NVIDIA L4")
+
+
+OF_A_GPU = ("gpu decode", "gpu inference", "tensorrt", "gpu models")
 
 
 def test_what_only_a_gpu_needs_is_never_missing(project: Path) -> None:
     nothing = always(None)
-    host = Host(project, library=nothing, module=nothing, trtexec=nothing)
-    found = [check(host) for check in OF_A_GPU]
-    assert {check.state for check in found} == {"optional"}
-    assert all(check.cure for check in found)
-    assert max(map(len, as_text(found).splitlines())) <= 100
+    found = look(project, gpus=["L4"], library=nothing, module=nothing, trtexec=nothing)
+    checks = [found[name] for name in OF_A_GPU]
+    assert {check.state for check in checks} == {"optional"}
+    assert all(check.cure for check in checks)
+    assert max(map(len, as_text(checks).splitlines())) <= 100
 
 
 def test_a_gpu_that_everything_can_use_is_ok(project: Path) -> None:
@@ -160,22 +167,24 @@ def test_a_gpu_that_everything_can_use_is_ok(project: Path) -> None:
     ):
         (project / name).parent.mkdir(parents=True)
         (project / name).touch()
-    host = Host(
+    package = SimpleNamespace(submodule_search_locations=[project / "onnxruntime"])
+    found = look(
         project,
+        gpus=["L4"],
         library=always("libcuda.so.1"),
-        module=always(SimpleNamespace(submodule_search_locations=[project / "onnxruntime"])),
+        module=always(package),
         trtexec=always("/bin/trtexec"),
     )
     details = ("DALI, by libcuda.so.1", "onnxruntime with CUDA", "/bin/trtexec", "1 of DALI")
-    found = [check(host) for check in OF_A_GPU]
-    assert [(check.state, check.detail) for check in found] == [("ok", each) for each in details]
+    for name, detail in zip(OF_A_GPU, details, strict=True):
+        assert found[name] == Check(name, "ok", detail)
 
 
 def test_graphs_of_a_gpu_are_not_among_the_necessary_models(project: Path) -> None:
     folder = project / "triton_repo" / "preprocess_depth_dali_gpu"
     folder.mkdir()
     (folder / "config.pbtxt").write_text('name: "preprocess_depth_dali_gpu"\nbackend: "dali"\n')
-    assert checks.check_models(Host(project)).state == "ok"
+    assert look(project)["models"].state == "ok"
 
 
 @pytest.mark.parametrize(("gpus", "count"), [([], 21), (["NVIDIA L4"], 25)])
