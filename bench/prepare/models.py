@@ -5,7 +5,6 @@ What is there and correct is left alone; everything else is written beside its p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from bench.prepare import repository
 from bench.prepare.dnns import depth, mobilenetv2, shipped, tflite_onnx
 from bench.prepare.packages import sha256_of
 from bench.prepare.pins import DOWNLOADS, MEMBERS, read_members
-from bench.record.files import write_atomically
+from bench.record.files import as_json, write_atomically
 from pipelines import tasks
 from pipelines.servers import device
 from pipelines.servers.device import CPU, Device
@@ -115,4 +114,4 @@ def _record(recipe: _Recipe, paths: list[Path]) -> bytes:
         "source_sha256": MEMBERS[recipe.source].sha256,
         "sha256": {path.name: sha256_of(path) for path in paths},
     }
-    return json.dumps(content, indent=2).encode() + b"\n"
+    return as_json(content) + b"\n"

@@ -131,8 +131,8 @@ def test_an_absent_package_is_cured_by_setup(tmp_path: Path) -> None:
 
 def test_a_machine_that_cannot_do_is_missing_and_a_small_one_is_told(tmp_path: Path) -> None:
     facts = {"cpu_model": "X", "cores": 1, "cpu_quota_cores": 0.5, "memory_bytes": 1 << 30}
-    full = always(1 << 20)
-    found = look(tmp_path, shm=tmp_path, python="3.14.0", facts=facts, free_bytes=full)
+    full = always(SimpleNamespace(free=1 << 20))
+    found = look(tmp_path, shm=tmp_path, python="3.14.0", facts=facts, disk_usage=full)
     assert found["python"].state == found["disk"].state == "missing"
     assert "--shm-size" in found["shared memory"].cure
     assert look(tmp_path, shm=tmp_path / "none")["shared memory"].state == "missing"

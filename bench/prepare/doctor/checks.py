@@ -119,13 +119,13 @@ def _check_machine(host: Host) -> Iterator[Check]:
     total = host.facts["memory_bytes"]
     cure = "with less than 2 GiB, stop other programs before a run"
     yield wish("memory", total >= 2 * _GIB, f"{total / _GIB:.1f} GiB", cure=cure)
-    free = host.free_bytes(host.root)  # results keep every request
+    free = host.disk_usage(host.root).free  # results keep every request
     cure = f"free {_MIN_DISK_BYTES / _GIB:.0f} GiB or more"
     yield need("disk", free >= _MIN_DISK_BYTES, f"{free / _GIB:.1f} GiB free", cure=cure)
     if not host.shm.is_dir():
         yield Check("shared memory", "missing", f"no {host.shm}", "run on Linux")
         return
-    free = host.free_bytes(host.shm)  # Triton's Python models exchange tensors through it
+    free = host.disk_usage(host.shm).free  # Triton's Python models exchange tensors through it
     cure = f"mount -o remount,size=1g {host.shm}, or docker run --shm-size=1g"
     yield need("shared memory", free >= _MIN_SHM_BYTES, f"{free / _MIB:.0f} MiB free", cure=cure)
 

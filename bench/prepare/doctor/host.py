@@ -43,10 +43,6 @@ wish = partial(need, absent="optional")
 """Return the finding about something that only some uses need."""
 
 
-def _free_bytes(folder: Path) -> int:
-    return shutil.disk_usage(folder).free
-
-
 def _says(*command: str) -> str:
     """What the command prints, stripped; nothing when it fails or is not there."""
     try:
@@ -76,7 +72,7 @@ class Host:
     module: Callable[[str], Any] = importlib.util.find_spec
     trtexec: Callable[[], str | None] = tensorrt.trtexec
     server: Callable[[], triton.Installation] = triton.installation
-    free_bytes: Callable[[Path], int] = _free_bytes
+    disk_usage: Callable[[Path], Any] = shutil.disk_usage
     says: Callable[..., str] = _says
 
     @property
