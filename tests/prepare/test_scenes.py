@@ -13,17 +13,15 @@ import numpy as np
 import onnxruntime
 import pytest
 from need import need
+from networks import DOWNLOADS
 from PIL import Image
 
-from bench.prepare import pins
 from bench.prepare.images.scenes import MOST, SCENES, draw_heads, draw_lines
 from bench.prepare.images.sets import Index, IndexedFile, build_images
 from pipelines.paths import REPOSITORY
 from pipelines.preprocess.choose import WAYS
 from pipelines.tasks import Dnn, chain
 
-ROOT = Path(__file__).parents[2]
-DOWNLOADS = ROOT / pins.DOWNLOADS
 LOOKED_AT = 3
 
 
