@@ -13,9 +13,9 @@ DOCS_CHECKS := tests/project/test_docs.py
 PACKAGES := $(VENV)/.stamp
 MODELS := build/models.stamp
 IMAGES := build/images.stamp
-MODEL_SOURCES := $(wildcard bench/prepare/*.py bench/prepare/dnns/*.py pipelines/tasks/*.py pipelines/preprocess/*.py \
+MODEL_SOURCES := $(wildcard bench/prepare/*.py bench/prepare/pins.toml bench/prepare/dnns/*.py pipelines/tasks/*.py pipelines/preprocess/*.py \
 	triton_repo/*/config.pbtxt)
-IMAGE_SOURCES := $(wildcard bench/prepare/packages.py bench/prepare/pins.py bench/prepare/images/*.py)
+IMAGE_SOURCES := $(wildcard bench/prepare/packages.py bench/prepare/pins.* bench/prepare/images/*.py)
 SETUP := $(PACKAGES) $(MODELS) $(IMAGES)
 KAFKA := build/kafka.stamp
 

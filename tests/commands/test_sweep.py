@@ -432,7 +432,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
     monkeypatch.setattr(command, "each_run", each_run)
     monkeypatch.setattr(command, "summary_of", summary_of)
-    monkeypatch.setattr(command, "ensure_images", lambda names: setattr(it, "built", names))
+    monkeypatch.setattr(command, "need_images", lambda names: setattr(it, "built", names))
     monkeypatch.setattr(command, "equipped", lambda chosen, **_: contextlib.nullcontext(chosen))
     return it
 

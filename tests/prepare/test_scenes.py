@@ -13,17 +13,15 @@ import numpy as np
 import onnxruntime
 import pytest
 from need import need
+from networks import DOWNLOADS
 from PIL import Image
 
-from bench.prepare import pins
 from bench.prepare.images.scenes import MOST, SCENES, draw_heads, draw_lines
 from bench.prepare.images.sets import Index, IndexedFile, build_images
 from pipelines.paths import REPOSITORY
 from pipelines.preprocess.choose import WAYS
 from pipelines.tasks import Dnn, chain
 
-ROOT = Path(__file__).parents[2]
-DOWNLOADS = ROOT / pins.DOWNLOADS
 LOOKED_AT = 3
 
 
@@ -90,12 +88,8 @@ def test_heads_lie_inside_the_picture_and_never_on_each_other(seed: int) -> None
         assert 0 <= head.left <= head.left + head.width <= recipe.width
         assert 0 <= head.top <= head.top + head.height <= recipe.height
     for one, other in itertools.combinations(heads, 2):
-        assert (
-            one.left + one.width <= other.left
-            or other.left + other.width <= one.left
-            or one.top + one.height <= other.top
-            or other.top + other.height <= one.top
-        )
+        beside = one.left + one.width <= other.left or other.left + other.width <= one.left
+        assert beside or one.top + one.height <= other.top or other.top + other.height <= one.top
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
-SCRIPTS = [ROOT / "scripts" / "setup", ROOT / ".ci" / "run"]
+SCRIPTS = [ROOT / "scripts" / "setup", ROOT / "scripts" / "gpu_run", ROOT / ".ci" / "run"]
 TARGETS = ("help", "setup", "kafka", "demo", "serve", "test", "lint", "lock", "clean")
 
 

@@ -15,7 +15,7 @@ from bench.commands.show import exit_code
 from bench.ledger.fanout import images_with, sweep_of
 from bench.ledger.reading import summary_of
 from bench.prepare.images.scenes import MOST
-from bench.prepare.images.sets import ensure_images
+from bench.prepare.images.sets import need_images
 from bench.record.scenario import settings_of
 from bench.report.sweep import FORMATS, render
 from bench.report.sweep_page import render_page
@@ -106,7 +106,7 @@ def command(
     **given: Any,
 ) -> int:
     """Sweep a chain's fan-out in every topology: throughput, latency, and what the broker takes."""
-    ensure_images([images_with(chain, number) for number in fanout])
+    need_images([images_with(chain, number) for number in fanout])
     topologies = list(dict.fromkeys(given["topology"]))
     chosen = [
         settings_of(

@@ -9,25 +9,24 @@ from pathlib import Path
 
 import click
 
-from bench.prepare.doctor.checks import Check
-from bench.prepare.doctor.host import examine
-from bench.record.machine import machine, versions
+from bench.prepare.doctor.checks import examine
+from bench.prepare.doctor.host import Check, Host
+
+_WIDTH, _INDENT = 100, " " * 26
 
 
-def as_text(checks: list[Check], *, width: int = 100) -> str:
+def as_text(checks: list[Check]) -> str:
     """Return a table of the checks, each cure on lines below its check."""
-    indent = " " * 26
     lines = []
     for check in checks:
-        head = f"{check.name:<14}  {check.state:<8}  "
-        lines += textwrap.wrap(head + check.detail, width, subsequent_indent=indent)
-        if check.cure:
-            lines += textwrap.wrap(f"{indent}cure: {check.cure}", width, subsequent_indent=indent)
+        lines.append(f"{check.name:<14}  {check.state:<8}  {check.detail}")
+        lines += [f"{_INDENT}cure: {check.cure}"] if check.cure else []
     missing = sum(check.state == "missing" for check in checks)
     verdict = (
         f"{missing} of {len(checks)} checks failed" if missing else "everything needed is here"
     )
-    return "\n".join([*lines, "", verdict])
+    wrapped = [textwrap.fill(line, _WIDTH, subsequent_indent=_INDENT) for line in lines]
+    return "\n".join([*wrapped, "", verdict])
 
 
 @click.command("doctor")
@@ -44,11 +43,13 @@ def command(style: str) -> None:
 
     Exits 1 when something necessary is missing.
     """
-    checks = examine(Path.cwd())
+    host = Host(Path.cwd())
+    checks = examine(host)
     healthy = all(check.state != "missing" for check in checks)
     if style == "json":
-        facts = {"machine": machine(), "versions": versions(), "checks": list(map(asdict, checks))}
-        click.echo(json.dumps({"healthy": healthy, **facts}, indent=2))
+        facts = {"machine": host.facts, "versions": host.versions}
+        found = {"healthy": healthy, **facts, "checks": list(map(asdict, checks))}
+        click.echo(json.dumps(found, indent=2))
     else:
         click.echo(as_text(checks))
     if not healthy:

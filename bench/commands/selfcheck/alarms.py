@@ -24,7 +24,7 @@ from bench.compare.gate import PASS, REGRESSION, Gate, of_turns
 from bench.compare.observations import STAGE, observe
 from bench.compare.thresholds import Threshold
 from bench.ledger.units import ABSENT, count, duration
-from bench.prepare.images.sets import ensure_images
+from bench.prepare.images.sets import need_images
 from bench.runs.experiments.blocks import Timing, timing_of
 from bench.runs.experiments.experiment import measure_turns
 from bench.runs.experiments.side import Side
@@ -170,7 +170,7 @@ def command(
     timing = timing_of(slice_s=1.0, budget=budget, questions=len(limits))
     given = ["--images", images, "--users", str(users)]
     common = click.Command("sides", params=list(COMMON)).make_context("sides", given).params
-    ensure_images([images])
+    need_images([images])
     kinds = [False] * same + [True] * slower
     random.Random(f"{seed}/alarms").shuffle(kinds)
     jobs: list[Job] = []

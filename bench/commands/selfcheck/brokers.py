@@ -21,7 +21,7 @@ import click
 
 from bench.commands.options import results_option
 from bench.commands.selfcheck.echo import BACK, BARE, MOST, THERE, link
-from bench.prepare.images.sets import ensure_images
+from bench.prepare.images.sets import need_images
 from bench.record import records, scenario
 from bench.runs.equipment import SERVICE_OF, brokers, equipped
 from bench.runs.progress import Progress
@@ -153,7 +153,7 @@ def command(rounds: int, duration: float, folder: Path) -> None:
     """Compare the message brokers by themselves, and with the hop of a chain over Redis."""
     second = tasks.chain("faces").second.input
     crop = bytes(second.height * second.width * 3)
-    ensure_images([IMAGES])
+    need_images([IMAGES])
     chosen = scenario.Settings(pipeline="faces", images=IMAGES, topology="redis-streams")
     taken: dict[str, Measured] = defaultdict(Measured)
     hops: list[float] = []
