@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.errors import VisiontaxError
-from pipelines.tasks.inputs import ModelInput, Pixels
-from pipelines.tasks.tensors import Tensors, TensorSpec
+from pipelines.tasks.tensors import ModelInput, Pixels, Tensors, TensorSpec
 
 Regions = npt.NDArray[np.float32]
 """[n, k]: a region a row, in pixels of the upright image; a chain's own columns, score last."""

@@ -12,10 +12,7 @@ import cv2
 import numpy as np
 
 from pipelines.tasks import Dnn, Task
-from pipelines.tasks.inputs import ModelInput, Tensor
-from pipelines.tasks.tensors import Tensors, TensorSpec
-
-cv2.setNumThreads(1)  # instances, not threads, fill the cores
+from pipelines.tasks.tensors import ModelInput, Tensor, Tensors, TensorSpec
 
 SIDE = 224
 

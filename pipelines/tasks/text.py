@@ -12,8 +12,7 @@ import numpy as np
 from pipelines.errors import ServerError
 from pipelines.paths import REPOSITORY
 from pipelines.tasks import Chain, Dnn, lines
-from pipelines.tasks.inputs import ModelInput, Pixels, Tensor
-from pipelines.tasks.tensors import Tensors, TensorSpec
+from pipelines.tasks.tensors import ModelInput, Pixels, Tensor, Tensors, TensorSpec
 
 HEIGHT, WIDTH, STEPS = 48, 320, 40
 GREY = 127
