@@ -4,8 +4,6 @@ All times are integer nanoseconds of CLOCK_MONOTONIC, which Python's `time.monot
 Triton's trace share on one host.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import msgspec

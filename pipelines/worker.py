@@ -3,8 +3,6 @@
 It takes work at least once, and waits for a broker that is away.
 """
 
-from __future__ import annotations
-
 import signal
 import sys
 import time

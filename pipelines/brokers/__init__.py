@@ -4,8 +4,6 @@ A broker belongs to one thread or greenlet. Topics are made when they are first 
 carries bytes: what they mean is for the topologies.
 """
 
-from __future__ import annotations
-
 import pkgutil
 from collections.abc import Sequence
 from typing import Protocol

@@ -1,7 +1,5 @@
 """Makes and deletes Kafka's topics. Errors of Kafka are passed on but for `sweep_replies`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from concurrent.futures import Future
 

@@ -4,8 +4,6 @@ This is its client; `python -m pipelines.brokers.memory_server` is the process. 
 frames: four bytes of length, most significant first, then MessagePack.
 """
 
-from __future__ import annotations
-
 import contextlib
 import socket
 from collections.abc import Sequence

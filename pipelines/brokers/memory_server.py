@@ -4,8 +4,6 @@ Messages are in it until they are acknowledged. Those that a taker holds come ag
 connection ends, or when it has not asked again for as long as it said.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import signal

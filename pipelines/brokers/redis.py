@@ -4,8 +4,6 @@ Either takes one round trip to put any number of messages, and one or two to tak
 taker held is looked for now and then, and what nobody uses any more expires.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket

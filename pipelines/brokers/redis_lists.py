@@ -3,8 +3,6 @@
 A taker is dead when its key `lists:alive:<taker>` has expired.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

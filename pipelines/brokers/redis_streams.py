@@ -1,7 +1,5 @@
 """Redis streams as a message broker: a topic is a stream with one group of consumers."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Every transport, by name, and where it finds its server."""
 
-from __future__ import annotations
-
 import pkgutil
 
 from pipelines.engines.engine import SERVICE_S, Engine, FakeEngine

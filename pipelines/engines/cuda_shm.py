@@ -4,8 +4,6 @@ The GPU is the first that CUDA shows to this process (CUDA_VISIBLE_DEVICES says 
 Triton's first. CUDA's Python bindings are imported only when this transport is used.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

@@ -4,8 +4,6 @@ An engine belongs to one user and has one request in flight. It takes timestamps
 while the request is under way. The fake is here too.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, field
 from typing import Protocol

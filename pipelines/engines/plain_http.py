@@ -2,8 +2,6 @@
 server that takes a JPEG and gives logits.
 """
 
-from __future__ import annotations
-
 import time
 from http.client import HTTPException
 from typing import Any

@@ -1,7 +1,5 @@
 """Triton over gRPC; requests are serialised here, so that `encode` and `send` can be told apart."""
 
-from __future__ import annotations
-
 import time
 
 import grpc

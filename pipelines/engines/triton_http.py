@@ -1,7 +1,5 @@
 """Triton over HTTP with the binary tensor extension, on one kept-alive connection."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any

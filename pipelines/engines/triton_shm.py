@@ -5,8 +5,6 @@ replaced by a larger one when a request needs it. What kind of memory that is, i
 be told: here is the system's, files in /dev/shm, which is the transport `shm`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import uuid

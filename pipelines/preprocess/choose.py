@@ -1,7 +1,5 @@
 """Every way to preprocess, by name."""
 
-from __future__ import annotations
-
 WAYS = {
     "opencv": "pipelines.preprocess.ways:OpenCV",
     "pillow": "pipelines.preprocess.ways:Pillow",

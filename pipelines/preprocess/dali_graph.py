@@ -3,8 +3,6 @@
 Whoever asks runs it on the CPU; the server also serves it with everything behind the JPEG on a GPU.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -2,8 +2,6 @@
 user's decoding does not hold up the clocks of all the others in a gevent load generator.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import time

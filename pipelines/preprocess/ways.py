@@ -5,8 +5,6 @@ asks for with an antialiasing bilinear filter, and normalises. For the central s
 usual "resize the short side to 256, crop 224" without computing pixels that are then thrown away.
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import pkgutil

@@ -4,8 +4,6 @@ finds regions and a second DNN that reads each of them.
 What comes in computes on arrays: nothing here knows how a request travels.
 """
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Classification: the five likeliest of ImageNet's thousand classes."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from pipelines.tasks import Dnn, Task

@@ -4,8 +4,6 @@ No registry has free weights for depth. The decoder's are drawn from a seed: wha
 such a network takes, what it says means nothing.
 """
 
-from __future__ import annotations
-
 from typing import cast
 
 import cv2

@@ -1,7 +1,5 @@
 """Detection: faces and their five landmarks, by CenterFace."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

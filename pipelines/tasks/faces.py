@@ -1,7 +1,5 @@
 """The chain `faces`: CenterFace finds them, MobileFaceNet embeds each, aligned by its landmarks."""
 
-from __future__ import annotations
-
 from typing import cast
 
 import cv2

@@ -1,7 +1,5 @@
 """Lines of text, as PP-OCRv4 detects them: the first part of the chain `text`."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

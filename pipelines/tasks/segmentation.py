@@ -1,7 +1,5 @@
 """Segmentation: which pixels show a person, by MediaPipe's selfie segmentation."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -1,7 +1,5 @@
 """The names under which Triton serves what preprocesses for a task's DNN."""
 
-from __future__ import annotations
-
 _GPU = "_gpu"
 
 

@@ -5,8 +5,6 @@ Every DNN here takes RGB. A part of the image smaller than the input lies at its
 rest of the tensor is 0.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal

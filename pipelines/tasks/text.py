@@ -1,7 +1,5 @@
 """The chain `text`: PP-OCRv4 detects lines and recognises the characters of each."""
 
-from __future__ import annotations
-
 import functools
 import math
 from itertools import groupby

@@ -2,8 +2,6 @@
 and `fused` of a chain.
 """
 
-from __future__ import annotations
-
 import time
 
 import msgspec

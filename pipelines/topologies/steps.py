@@ -2,8 +2,6 @@
 the regions it found, ask the second DNN about them.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
 from dataclasses import replace

@@ -4,8 +4,6 @@ Input `jpeg` is UINT8 [-1]. Outputs are `readings`, UINT8 [-1]: a `topologies.as
 `trail`, UINT8 [-1]: a packed Trail.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any

@@ -3,8 +3,6 @@
 Its own `as_numpy` and `Tensor(array)` misread arrays of NumPy 2 in releases built against NumPy 1.
 """
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Mapping
 from typing import Any

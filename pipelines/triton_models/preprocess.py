@@ -4,8 +4,6 @@ Input `jpeg` is UINT8 [-1]. Outputs are `tensor`, FP32 [3, height, width] of the
 INT64 [2], the upright image's height and width; and `trail`, UINT8 [-1]: a packed Trail.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any

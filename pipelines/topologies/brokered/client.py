@@ -4,8 +4,6 @@ The client puts the image on the broker and gathers what comes back on a topic o
 regions from the first stage, the answers about them from the second.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 import uuid

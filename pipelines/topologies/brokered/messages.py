@@ -3,8 +3,6 @@
 Every message carries when its sender began to pack it and when it gave it to the broker's client.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """How crops travel between the stages: as raw pixels, as JPEG, or by reference (a claim check)."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Sequence

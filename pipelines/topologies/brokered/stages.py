@@ -4,8 +4,6 @@ Every request that cannot be served gets a Failure. Where a stage raises BrokerE
 does not have all of what came of the messages.
 """
 
-from __future__ import annotations
-
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
