@@ -2,9 +2,10 @@
 server that takes a JPEG and gives logits.
 """
 
+import json
 import time
 from http.client import HTTPException
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from geventhttpclient import HTTPClient
@@ -20,11 +21,13 @@ _NO_ANSWER = (OSError, ValueError, HTTPException)
 
 
 class Connection:
-    """A connection to `url` (host:port); `to` names the server in errors."""
+    """A connection to `url` (host:port) of the server that errors call `server`."""
 
-    def __init__(self, url: str, *, to: str) -> None:
+    server: ClassVar[str]
+
+    def __init__(self, url: str) -> None:
         host, _, port = url.rpartition(":")
-        self._name = f"{to} at {url}"
+        self._url = url
         self._client = HTTPClient(
             host,
             int(port),
@@ -37,23 +40,32 @@ class Connection:
     def post(
         self, path: str, body: bytes, *, headers: dict[str, Any] | None = None
     ) -> tuple[Any, bytes]:
-        """Return the response and its body. Raises EngineError when none comes."""
+        """Return the response and its body.
+
+        Raises EngineError when none comes, and in the server's own words when it is not 200.
+        """
         try:
             response = self._client.post(path, body=body, headers=headers or {})
-            return response, bytes(response.read())
+            reply = bytes(response.read())
         except _NO_ANSWER as error:
-            raise EngineError(f"no answer from {self._name}: {error}") from error
+            raise EngineError(f"no answer from {self.server} at {self._url}: {error}") from error
+        if response.status_code != 200:
+            try:
+                words = str(json.loads(reply)["error"])
+            except (ValueError, KeyError, TypeError):
+                words = f"{self.server} answered HTTP {response.status_code}"
+            raise EngineError(words)
+        return response, reply
 
     def close(self) -> None:
         """Hang up."""
         self._client.close()
 
 
-class PlainEngine(Engine):
-    """One user's connection to the server of `servers.fastapi_app` at `url` (host:port)."""
+class PlainEngine(Connection, Engine):
+    """One user's connection to the server of `servers.fastapi_app`."""
 
-    def __init__(self, url: str) -> None:
-        self._connection = Connection(url, to="the plain server")
+    server = "the plain server"
 
     def infer(
         self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
@@ -64,15 +76,9 @@ class PlainEngine(Engine):
         (tensor,) = inputs.values()
         body = tensor.tobytes()
         sent = time.monotonic_ns()
-        response, reply = self._connection.post("/classify", body)
+        _, reply = self.post("/classify", body)
         received = time.monotonic_ns()
-        if response.status_code != 200:
-            raise EngineError(f"the plain server answered HTTP {response.status_code}")
         tensors = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in outputs}
         tensors["logits"] = np.frombuffer(reply, np.float32)[None]
         end = time.monotonic_ns()
         return Exchange(tensors, start, sent, received, end, len(body), len(reply))
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()

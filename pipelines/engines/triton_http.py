@@ -14,17 +14,15 @@ from tritonclient.utils import np_to_triton_dtype
 
 from pipelines.engines.engine import Engine, Exchange
 from pipelines.engines.plain_http import Connection
-from pipelines.errors import EngineError
 from pipelines.tasks.tensors import Tensors, TensorSpec
 
 _HEADER_BYTES = "Inference-Header-Content-Length"
 
 
-class HttpEngine(Engine):
-    """One user's connection to Triton's HTTP endpoint at `url` (host:port)."""
+class HttpEngine(Connection, Engine):
+    """One user's connection to Triton's HTTP endpoint."""
 
-    def __init__(self, url: str) -> None:
-        self._connection = Connection(url, to="Triton")
+    server = "Triton"
 
     def infer(
         self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
@@ -37,9 +35,8 @@ class HttpEngine(Engine):
         )
         headers = {} if length is None else {_HEADER_BYTES: length}
         sent = time.monotonic_ns()
-        response, reply = self._connection.post(f"/v2/models/{model}/infer", body, headers=headers)
+        response, reply = self.post(f"/v2/models/{model}/infer", body, headers=headers)
         received = time.monotonic_ns()
-        _check(response, reply)
         length = response.get(_HEADER_BYTES)
         result = InferenceServerClient.parse_response_body(
             reply, header_length=None if length is None else int(length)
@@ -64,23 +61,9 @@ class HttpEngine(Engine):
 
     def control(self, path: str, body: dict[str, Any] | None = None) -> None:
         """POST to a control endpoint. Raises EngineError when Triton refuses."""
-        _check(*self._connection.post(path, json.dumps(body or {}).encode()))
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        self.post(path, json.dumps(body or {}).encode())
 
 
 def input_of(name: str, tensor: Any) -> InferInput:
     """Return the description of the tensor, without its data."""
     return InferInput(name, list(tensor.shape), np_to_triton_dtype(tensor.dtype))
-
-
-def _check(response: Any, reply: bytes) -> None:
-    """Raise EngineError in Triton's own words unless it answered 200."""
-    if response.status_code != 200:
-        try:
-            words = str(json.loads(reply)["error"])
-        except (ValueError, KeyError, TypeError):
-            words = f"Triton answered HTTP {response.status_code}"
-        raise EngineError(words)

@@ -54,7 +54,7 @@ class Preprocessor(Protocol):
         """Return the upright pixels of a JPEG. Raises ImageError like a call."""
 
 
-class Stepwise:
+class Stepwise(Preprocessor):
     """A way whose decode, resize and normalize can be timed one by one."""
 
     name = ""
@@ -76,7 +76,6 @@ class Stepwise:
         raise NotImplementedError
 
     def decoded(self, data: bytes) -> Pixels:
-        """Check, decode and nothing else."""
         jpeg.check(data)
         return np.asarray(self.decode(data))
 
@@ -178,7 +177,6 @@ class Pillow(Stepwise):
             return None
 
     def size(self, image: Any) -> tuple[int, int]:
-        """Ask the image."""
         return cast("tuple[int, int]", image.size)
 
     def resize(self, image: Any, where: Placement) -> Pixels:
