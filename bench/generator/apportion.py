@@ -21,7 +21,7 @@ from bench.record.records import APPORTION
 from pipelines import tasks
 from pipelines.errors import ImageError
 from pipelines.preprocess import dali_graph, jpeg
-from pipelines.tasks.inputs import ModelInput
+from pipelines.tasks.tensors import ModelInput
 
 BUDGET_S = 3.0
 IMAGES = 4
@@ -38,10 +38,7 @@ def measure(
     not lost in the noise of decoding.
     """
     thumbnails = [thumbnail(image, model_input) for image in images]
-    graphs = [
-        dali_graph.build(model_input, outputs=(step,), batch_size=1, threads=1)
-        for step in dali_graph.STEPS
-    ]
+    graphs = [dali_graph.build(model_input, outputs=(step,)) for step in dali_graph.STEPS]
     rounds: list[list[float]] = []
     deadline = time.monotonic() + budget_s
     while time.monotonic() < deadline or len(rounds) < LEAST_ROUNDS:
@@ -73,7 +70,7 @@ def thumbnail(image: bytes, model_input: ModelInput) -> bytes:
 
 def decodable(paths: list[Path], model_input: ModelInput) -> list[bytes]:
     """Return the first IMAGES of the images that DALI can decode."""
-    graph = dali_graph.build(model_input, outputs=("decode",), batch_size=1, threads=1)
+    graph = dali_graph.build(model_input, outputs=("decode",))
     good: list[bytes] = []
     for path in paths:
         data = path.read_bytes()

@@ -1,7 +1,5 @@
 """Where calls that block are made: at once, or on a thread, out of gevent's way."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar

@@ -17,7 +17,7 @@ import pytest
 from jpegs import encode, photograph
 from processes import BENCH, LOCUST, run
 
-from pipelines import processes, tasks
+from pipelines import processes
 from pipelines.engines import cuda_shm
 from pipelines.engines.choose import check_gpu, engine
 from pipelines.engines.engine import Engine
@@ -26,7 +26,8 @@ from pipelines.engines.triton_shm import SharedMemoryEngine
 from pipelines.errors import EngineError
 from pipelines.preprocess.choose import WAYS
 from pipelines.servers import triton
-from pipelines.topologies.single import Single
+from pipelines.topologies.asking import Single
+from pipelines.topologies.scenario import Setup
 
 NEEDS = "the transport cuda-shm needs an NVIDIA GPU on the client's side"
 
@@ -92,18 +93,18 @@ def blocks() -> Iterator[type[Mapped]]:
     assert Mapped.living == {}
 
 
-def asking(asked: Engine, *, way: str = "opencv", place: str = "server") -> Single:
-    return Single(asked, tasks.task("classification"), way=way, place=place)
+def asking(asked: Engine, **chosen: str) -> Single:
+    return Single(asked, Setup(**chosen))
 
 
 @pytest.mark.parametrize("place", ["server", "client"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("preprocess", WAYS)
 def test_any_kind_of_memory_brings_the_same_answer(
-    triton: triton.Server, blocks: type[Mapped], way: str, place: str
+    triton: triton.Server, blocks: type[Mapped], preprocess: str, place: str
 ) -> None:
     image = encode(photograph(), quality=90)
-    plain = asking(HttpEngine(triton.url), way=way, place=place)
-    ours = asking(SharedMemoryEngine(triton.url, block=blocks), way=way, place=place)
+    plain = asking(HttpEngine(triton.url), preprocess=preprocess, place=place)
+    ours = asking(SharedMemoryEngine(triton.url, block=blocks), preprocess=preprocess, place=place)
     expected, outcome = (ask(image, request_id="t") for ask in (plain, ours))
     assert np.array_equal(outcome.answer, expected.answer)
     assert outcome.bytes_in < 2000  # only the places travel

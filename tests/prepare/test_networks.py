@@ -19,7 +19,7 @@ from bench.prepare.dnns.onnx_graph import INPUT, Graph
 from bench.prepare.pins import read_members
 from pipelines import tasks
 from pipelines.errors import SourceError, VisiontaxError
-from pipelines.tasks.inputs import IMAGENET_DEVIATION, IMAGENET_MEAN, ModelInput
+from pipelines.tasks.tensors import IMAGENET_DEVIATION, IMAGENET_MEAN, ModelInput
 
 # What LiteRT makes of MobileFaceNet.tflite and a ramp from -1 to 1, upright and upside down.
 RAMP = (0.041246, 0.577047, 0.390710, -0.133007, -1.378313, 0.236637)

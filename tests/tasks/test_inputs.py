@@ -28,9 +28,9 @@ from pipelines.preprocess.choose import WAYS
 from pipelines.preprocess.ways import preprocessor
 from pipelines.servers import triton
 from pipelines.tasks import task
-from pipelines.tasks.inputs import IMAGENET_DEVIATION, Tensor
-from pipelines.tasks.tensors import TensorSpec
-from pipelines.topologies.single import Single
+from pipelines.tasks.tensors import IMAGENET_DEVIATION, Tensor, TensorSpec
+from pipelines.topologies.asking import Single
+from pipelines.topologies.scenario import Setup
 
 MEAN_LEVELS, P99_LEVELS = 4, 25
 INPUT = task("classification").dnn.input
@@ -137,7 +137,7 @@ def test_the_server_gives_what_the_way_gives_here(
 
 
 def test_the_ways_agree_on_what_is_in_a_photograph(http: HttpEngine) -> None:
-    pipelines = [Single(http, task("classification"), way=way, place="server") for way in WAYS]
+    pipelines = [Single(http, Setup(preprocess=way)) for way in WAYS]
     answers = []
     for path in images_of("medium").paths[:8]:
         image = path.read_bytes()

@@ -40,7 +40,7 @@ from pipelines.errors import BrokerError, EngineError
 from pipelines.servers import control, triton
 from pipelines.servers.redis import start_redis
 from pipelines.spans import Trail
-from pipelines.tasks.inputs import ModelInput
+from pipelines.tasks.tensors import ModelInput
 from pipelines.topologies import choose
 from pipelines.topologies.brokered import client, messages
 from pipelines.topologies.brokered.client import Collector
@@ -209,7 +209,7 @@ def test_what_is_broken_fails_its_own_request_and_no_other(
 def test_crops_in_a_redis_that_is_away_fail_and_others_do_not() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        packing = Packing("raw", claims_url=f"127.0.0.1:{unused.getsockname()[1]}")
+        packing = Packing(Settings(claims=f"127.0.0.1:{unused.getsockname()[1]}"))
         sent = messages.sent_now(0)
         crops = [
             messages.Crop("r", "back", index, form, b"123", sent)

@@ -23,6 +23,7 @@ from pipelines.preprocess import dali_graph
 from pipelines.servers import triton
 from pipelines.tasks.tensors import TensorSpec
 
+ONE_THREAD = {"batch_size": 1, "num_threads": 1, "device_id": None}
 TENSORS = np.random.default_rng(1).normal(size=(5, 3, 224, 224)).astype(np.float32)
 
 
@@ -161,12 +162,10 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize("task", tasks.tasks(), ids=lambda task: task.name)
 def test_the_graph_of_a_gpu_makes_the_same_of_upright_images(task: tasks.Task) -> None:
-    expected = dali_graph.build(task.dnn.input, batch_size=1, threads=1)
+    expected = dali_graph.build(task.dnn.input)
 
     def make() -> Any:
-        return dali_graph._pipeline(
-            task.dnn.input, outputs=dali_graph.SERVED, batch_size=1, threads=1, kind="gpu"
-        )
+        return dali_graph.graph(task.dnn.input, dali_graph.SERVED, "gpu", **ONE_THREAD)
 
     graph = dali_graph.Graph(make)
     for image in (GOOD, *ODD.values()):
@@ -180,13 +179,8 @@ def test_the_graph_of_a_gpu_makes_the_same_of_upright_images(task: tasks.Task) -
 @pytest.mark.filterwarnings("ignore:.*is no longer shipped with CUDA runtime")
 def test_the_graph_of_a_gpu_decodes_there_and_does_not_run_on_a_cpu(tmp_path: Path) -> None:
     path = tmp_path / "model.dali"
-    graph = dali_graph._pipeline(
-        tasks.task("depth").dnn.input,
-        outputs=dali_graph.SERVED,
-        batch_size=1,
-        threads=1,
-        kind="gpu",
-    )
+    made = tasks.task("depth").dnn.input, dali_graph.SERVED
+    graph = dali_graph.graph(*made, "gpu", **ONE_THREAD)
     graph.serialize(filename=str(path))
     for word in (b"mixed", b"gpu", b"PeekImageShape"):
         assert word in path.read_bytes()
@@ -196,7 +190,7 @@ def test_the_graph_of_a_gpu_decodes_there_and_does_not_run_on_a_cpu(tmp_path: Pa
 
 
 def test_outputs_on_a_gpu_are_copied_to_the_host() -> None:
-    graph = dali_graph.build(tasks.task("depth").dnn.input, batch_size=1, threads=1)
+    graph = dali_graph.build(tasks.task("depth").dnn.input)
     (expected,) = dali_graph.run(graph, [GOOD])
 
     class OnGpu:

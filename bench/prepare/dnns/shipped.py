@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from bench.prepare.dnns.onnx_graph import INPUT, load, rename, seal
 from pipelines.errors import SourceError
 from pipelines.tasks import Dnn
-from pipelines.tasks.inputs import IMAGENET_DEVIATION, IMAGENET_MEAN
+from pipelines.tasks.tensors import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 _HALVES = (0.5, 0.5, 0.5)
 
