@@ -5,7 +5,6 @@ It takes work at least once, and waits for a broker that is away.
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 import click
 import msgspec
 
-from pipelines import tasks
+from pipelines import processes, tasks
 from pipelines.brokers import BROKERS, Broker, broker
 from pipelines.engines.choose import engine
 from pipelines.errors import BrokerError, VisiontaxError
@@ -67,7 +66,7 @@ class Loop:
                 away = True
                 time.sleep(_AGAIN_S)
 
-    def stop(self, *_: object) -> None:
+    def stop(self) -> None:
         """Finish what was taken, then end."""
         self.stopping = True
 
@@ -118,8 +117,7 @@ def command(
     else:
         worker = Second(link, ask, known, packing=packing, most=setup.batch)
     loop = Loop(link, worker, f"{stage} stage of {chain}", ready_file)
-    signal.signal(signal.SIGTERM, loop.stop)
-    signal.signal(signal.SIGINT, loop.stop)
+    processes.end_on_signals(loop.stop)
     try:
         loop.run()
     finally:

@@ -22,11 +22,11 @@ from pipelines.brokers import BROKERS, broker, kafka_topics
 from pipelines.brokers import kafka as kafka_client
 from pipelines.brokers.claims import Claims
 from pipelines.errors import BrokerError, ServerError
-from pipelines.processes import Service
 from pipelines.servers import kafka
 from pipelines.servers.kafka import start_kafka
 from pipelines.servers.memory_broker import start_memory
 from pipelines.servers.redis import start_redis
+from pipelines.servers.service import Service
 
 TAKEOVER_S = 2.0
 MESSAGES = 10_000

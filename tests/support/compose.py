@@ -20,7 +20,7 @@ import yaml
 from processes import ROOT, family, wait_gone
 
 from bench.record.scenario import seconds
-from pipelines import paths, processes
+from pipelines import paths
 from pipelines.processes import HOST, free_port
 from pipelines.servers import kafka, redis, triton
 
@@ -252,8 +252,12 @@ class Stack:
         for service, process in self.processes.items():
             if process.poll() is None:
                 process.send_signal(asked[service])
-        for service, process in self.processes.items():
-            processes.end(process, ask=asked[service], patience_s=20)
+        for process in self.processes.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         wait_gone(members)
 
 
@@ -274,7 +278,7 @@ def _words(command: str | list[str]) -> list[str]:
 
 def _free_ports() -> dict[str, int]:
     """A free port for each of PORTS; Triton's are in a row, as in its container."""
-    first = free_port()
+    first = free_port(count=3)
     ports = {"http": first, "grpc": first + 1, "metrics": first + 2}
     while len(ports) < len(PORTS):
         port = free_port()
