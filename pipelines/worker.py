@@ -3,7 +3,6 @@
 It takes work at least once, and waits for a broker that is away.
 """
 
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 import click
 import msgspec
 
-from pipelines import tasks
+from pipelines import processes, tasks
 from pipelines.brokers import BROKERS, Broker, broker
 from pipelines.engines.choose import engine
 from pipelines.errors import BrokerError, VisiontaxError
@@ -63,7 +62,7 @@ class Loop:
                 there = False
                 time.sleep(_AGAIN_S)
 
-    def stop(self, *_: object) -> None:
+    def stop(self) -> None:
         """Finish what was taken, then end."""
         self.stopping = True
 
@@ -111,8 +110,7 @@ def command(
     ask = engine(setup.transport, server, service_s=setup.service_s)
     worker = (First if stage == "first" else Second)(link, ask, setup)
     loop = Loop(link, worker, f"{stage} stage of {chain}", ready_file)
-    signal.signal(signal.SIGTERM, loop.stop)
-    signal.signal(signal.SIGINT, loop.stop)
+    processes.end_on_signals(loop.stop)
     try:
         loop.run()
     finally:

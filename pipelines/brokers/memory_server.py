@@ -6,14 +6,13 @@ connection ends, or when it has not asked again for as long as it said.
 
 import asyncio
 import contextlib
-import signal
 from collections import Counter, defaultdict, deque
 
 import click
 import msgspec
 
+from pipelines import processes
 from pipelines.brokers.memory import LENGTH_BYTES, Acknowledge, Depth, Put, Request, Take, frame
-from pipelines.processes import HOST
 
 _requests = msgspec.msgpack.Decoder(Request)
 
@@ -131,21 +130,21 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(port: int) -> None:
-    """Serve on `port` of HOST until SIGTERM or SIGINT."""
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    """Serve on `port` of HOST for ever."""
     store = Store()
-    await loop.create_server(lambda: Connection(store), HOST, port)
-    await ended.wait()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(store), processes.HOST, port
+    )
+    await server.serve_forever()
 
 
 @click.command()
 @click.option("--port", type=int, required=True)
 def main(port: int) -> None:
-    """Run the memory broker."""
-    asyncio.run(serve(port))
+    """Run the memory broker until SIGTERM or SIGINT."""
+    processes.end_on_signals()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(port))
 
 
 if __name__ == "__main__":

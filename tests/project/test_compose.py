@@ -334,7 +334,7 @@ def test_plans_are_built_into_the_repository_that_triton_serves(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     up.start("plans")
-    assert up.processes["plans"].wait(60) == 0, up.log("plans")
+    assert up.processes["plans"].process.wait(60) == 0, up.log("plans")
     assert (up.folder / "app" / "triton_repo" / "mobilenetv2" / "1" / "model.plan").exists()
 
 

@@ -14,8 +14,8 @@ from need import need
 from bench.runs.equipment import SERVICE_OF, SERVICES
 from pipelines.brokers import BROKERS, Broker, broker
 from pipelines.errors import ServerError
-from pipelines.processes import Service
 from pipelines.servers import kafka
+from pipelines.servers.service import Service
 
 PROGRAM = (sys.executable, __file__)
 

@@ -74,7 +74,7 @@ def asking(settings: scenario.Settings) -> Iterator[Pipeline]:
 def tracing(triton: triton.Server, folder: Path) -> Iterator[None]:
     """Triton traces all requests into the folder."""
     folder.mkdir()
-    file = triton.folder / "trace.json"
+    file = triton.log.with_name("trace.json")
     first = trace.next_number(file)
     control.turn_on(triton.url)
     yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from pipelines.processes import Child
 
 ROOT = Path(__file__).parents[2]
 PYTHON = sys.executable
@@ -47,23 +48,12 @@ def started(
     command: tuple[str, ...], *arguments: object, log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a command with its output in `log`; afterwards kill what is left of it."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, *map(str, arguments)],
-            cwd=ROOT,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    words = [*command, *map(str, arguments)]
+    child = Child(command[0], words, log=log, folder=ROOT, environment=environment())
     try:
-        yield process
+        yield child.process
     finally:
-        left = family(process)
-        for each in left:
-            with contextlib.suppress(psutil.Error):
-                each.send_signal(signal.SIGKILL)
-        process.wait()
+        child.kill()
 
 
 def family(process: subprocess.Popen[Any]) -> list[psutil.Process]:

@@ -247,7 +247,7 @@ def test_a_broken_image_fails_its_own_request_and_no_other(
 
 
 def test_a_worker_that_is_there_before_its_broker_waits_and_says_so(tmp_path: Path) -> None:
-    port, log = processes.choose_port(None), tmp_path / "second"
+    port, log = processes.free_port(), tmp_path / "second"
     settings = Settings(
         pipeline="faces",
         transport=COLOURS,

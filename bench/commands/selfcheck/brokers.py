@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import statistics
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -28,7 +27,7 @@ from bench.runs.progress import Progress
 from bench.runs.run import OVERHEAD_S, Plan, execute
 from pipelines import tasks
 from pipelines.brokers import BROKERS, Broker
-from pipelines.errors import ServerError
+from pipelines.processes import Child, answered
 from pipelines.spans import HOP, Request
 from pipelines.topologies.scenario import DURATION
 
@@ -51,34 +50,12 @@ class Measured:
 @contextlib.contextmanager
 def echoing(kind: str, url: str) -> Iterator[Broker]:
     """Yield a connection whose crops an echo answers."""
-    process = subprocess.Popen(
-        [
-            "setpriv",
-            "--pdeathsig",
-            "TERM",
-            "--",
-            sys.executable,
-            "-m",
-            "bench.commands.selfcheck.echo",
-            kind,
-            url,
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    here = link(kind, url)
-    try:
-        if not process.stdout.readline():
-            raise ServerError(f"the echo of {kind} did not start", hint="its error is above")
+    command = [sys.executable, "-m", "bench.commands.selfcheck.echo", kind, url]
+    echo = Child(f"the echo of {kind}", command, piped=True, is_ready=answered)
+    with echo, contextlib.closing(link(kind, url)) as here:
+        echo.wait_ready()
         here.take(BACK, most=1, wait_s=0)
         yield here
-    finally:
-        here.close()
-        process.stdin.close()
-        process.stdout.close()
-        process.wait()
 
 
 def alone(here: Broker, crop: bytes, *, seconds: float) -> float:

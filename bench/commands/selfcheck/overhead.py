@@ -7,9 +7,7 @@ that the machine's drift hits both alike. The served requests are counted by Tri
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import time
 import urllib.request
 from pathlib import Path
@@ -22,7 +20,7 @@ from bench.record import folders, scenario
 from bench.runs.equipment import equipped
 from bench.runs.order import abba
 from bench.runs.progress import Progress
-from bench.runs.run import Plan
+from bench.runs.run import Plan, start_load
 from pipelines.errors import VisiontaxError
 from pipelines.servers import control
 
@@ -37,17 +35,15 @@ class SwitchedLoad:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._url = str(plan.settings.server)
         self._model = f"{plan.settings.pipeline}_{plan.settings.preprocess}"
-        self._process = subprocess.Popen(
-            plan.command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        self._child = start_load(plan, folder)
         self._recording = True
 
     def wait(self, warmup_s: float) -> None:
         """Return when requests have been served for the warm-up."""
         deadline = time.monotonic() + 60
         while not self._served():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise VisiontaxError("the load did not start", hint="try 'bench run' first")
+            if not self._child.alive or time.monotonic() > deadline:
+                raise VisiontaxError("the load did not start", hint=f"see {self._child.log}")
             time.sleep(0.1)
         time.sleep(warmup_s)
 
@@ -56,10 +52,10 @@ class SwitchedLoad:
         if wanted == self._recording:
             return
         self._recording = wanted
-        for monitor in psutil.Process(self._process.pid).children():
+        for monitor in psutil.Process(self._child.process.pid).children():
             monitor.send_signal(signal.SIGCONT if wanted else signal.SIGSTOP)
         (control.turn_on if wanted else control.turn_off)(self._url)
-        os.kill(self._process.pid, signal.SIGUSR1)
+        self._child.process.send_signal(signal.SIGUSR1)
 
     def throughput(self, seconds: float) -> float:
         """Return the requests per second that Triton serves in the coming seconds."""
@@ -74,10 +70,11 @@ class SwitchedLoad:
 
     def stop(self) -> None:
         """End the load."""
-        if self._process.poll() is None:
-            self.record(wanted=True)
-            self._process.terminate()
-        self._process.wait()
+        try:
+            if self._child.alive:
+                self.record(wanted=True)
+        finally:
+            self._child.stop()
 
 
 @click.command()
