@@ -214,7 +214,7 @@ def test_a_service_that_stops_while_starting_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(kafka.PROPERTIES, "node.id", "seven")
-    need(any(kafka.JARS.glob("kafka_*.jar")), "Kafka is not fetched: run 'make kafka'")
+    need("java", "kafka")
     with pytest.raises(ServerError, match="Invalid value seven"):
         start_kafka(tmp_path).wait_ready()
 

@@ -339,7 +339,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     mount.mkdir()
     command = ("mount", "-t", "tmpfs", "-o", "size=1m", "visiontax", str(mount))
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("only root may mount a tiny disk")
+        pytest.skip("only root may mount a tiny disk: sudo make test")
     yield mount
     subprocess.run(("umount", str(mount)), check=True)
 

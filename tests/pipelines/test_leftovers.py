@@ -125,7 +125,7 @@ def test_another_container_takes_no_process_of_ours_for_dead(tmp_path: Path) -> 
         check=False,
     )
     if done.stderr.startswith("unshare:"):
-        pytest.skip("this user may not make a PID namespace")
+        pytest.skip("only root may make a PID namespace: sudo make test")
     assert done.stdout == "swept\n", done.stderr
     assert names(tmp_path) == {region(processes.owner())}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import text_format
-from need import need
+from need import need_built
 from networks import DNNS, ROOT
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
@@ -122,7 +122,7 @@ def test_only_our_folders_go_when_their_task_is_gone(
 
 def test_git_ignores_what_is_generated_and_built(repo: Path) -> None:
     git = shutil.which("git")
-    need(git and (ROOT / ".git").exists(), "this is no git checkout")
+    need_built(git and (ROOT / ".git").exists(), "this is no git checkout", "git clone")
     generated = [
         f"triton_repo/{path.relative_to(repo)}"
         for path in repo.rglob("*")
@@ -184,5 +184,5 @@ def test_git_ignores_what_is_generated_for_a_gpu(on_gpu: Path) -> None:
     done = subprocess.run(
         ["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    need(done.returncode in (0, 1), "this is no git checkout")
+    need_built(done.returncode in (0, 1), "this is no git checkout", "git clone")
     assert done.stdout.splitlines() == names

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import onnxruntime
 import pytest
-from need import need
+from need import need_built
 from PIL import Image
 
 from bench.prepare import pins
@@ -135,7 +135,7 @@ def test_sets_of_text_differ_in_nothing_but_the_lines(built: Path) -> None:
 @cache
 def session(model: str) -> onnxruntime.InferenceSession:
     path = REPOSITORY / model / "1" / "model.onnx"
-    need(path.exists(), f"{model} is not built: run 'bench models'")
+    need_built(path.exists(), f"{model} is not built")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
     return onnxruntime.InferenceSession(path, options)

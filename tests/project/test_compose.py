@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import time
 import tomllib
@@ -300,7 +299,7 @@ def ask(address: str, **form: Any) -> str:
 
 
 def test_the_dashboard_shows_what_prometheus_reads_of_triton(up: Stack) -> None:
-    need(shutil.which("prometheus"), "prometheus is not installed: apt install prometheus")
+    need("prometheus")
     up.start("prometheus")
     up.wait_healthy("prometheus")
     swarm(up, pipeline="classification", images="small")
@@ -339,7 +338,7 @@ def test_plans_are_built_into_the_repository_that_triton_serves(
 
 
 def test_the_workers_reach_kafka(tmp_path: Path) -> None:
-    need(shutil.which("java") and any(kafka.JARS.glob("kafka_*.jar")), "run 'make kafka'")
+    need("java", "kafka")
     with stack(tmp_path, TOPOLOGY="kafka", BROKER_URL="kafka:9092") as started:
         started.start("kafka")
         started.wait_healthy("kafka")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from need import need
 from processes import PYTHON, ROOT
 
 SCRIPT = ROOT / "scripts" / "gpu_run"
@@ -134,7 +135,7 @@ def carried_pip() -> Any:
 
     found = [*Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")]
     if not found:
-        pytest.skip("this Python carries no wheel of pip")
+        pytest.skip("this Python carries no wheel of pip: apt install python3-venv")
     return iter(found)
 
 
@@ -168,8 +169,8 @@ def test_the_script_is_sound() -> None:
     assert "set -euo pipefail" in SCRIPT.read_text()
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_is_content() -> None:
+    need("shellcheck")
     done = subprocess.run(["shellcheck", SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from need import need
+from need import need_built
 from processes import ROOT
 
 from bench.runs.experiments import checkouts
@@ -140,7 +140,7 @@ def copy(tmp_path: Path) -> Path:
     """This checkout as it is, committed; its branch `slow` has a slower decode."""
     folder = tmp_path / "copy"
     asked = ("ls-files", "--cached", "--others", "--exclude-standard")
-    need((ROOT / ".git").exists(), "this is no git checkout")
+    need_built((ROOT / ".git").exists(), "this is no git checkout", "git clone")
     for name in git(ROOT, *asked).splitlines():
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
