@@ -86,7 +86,7 @@ def test_what_a_killed_taker_held_comes_again_and_nothing_else(
             assert not set(held) & {number for take in other.takes() for number in take}
             killed.process.kill()
             killed.process.wait()
-    until(lambda: putter.depth(topic) == 0, "all are acknowledged", timeout_s=40)
+    until(lambda: putter.depth(topic) == 0, "all are acknowledged")
     taken = Counter(number for take in killed.takes() + other.takes() for number in take)
     assert sorted(taken) == list(range(put))
     assert {number for number, times in taken.items() if times > 1} == set(held)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from jpegs import encode, photograph
 from need import NEEDS, need
-from processes import BENCH, LOCUST, run
+from processes import LOCUST, bench, run
 
 from pipelines import processes, tasks
 from pipelines.engines import cuda_shm
@@ -146,7 +146,7 @@ def test_without_a_gpu_it_is_said_before_the_first_request(
     if program == "locust":
         done = run(LOCUST, "--headless", "-t", "5s", "--host", triton.url, *how)
     else:
-        done = run(BENCH, "run", "classification", "--server", triton.url, *how)
+        done = bench("run", "classification", "--server", triton.url, *how)
     assert done.returncode == 1
     assert f"error: {TOLD}" in done.stderr
     assert "\nhint: use --transport shm" in done.stderr

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from need import need
-from processes import PYTHON, ROOT
+from processes import PYTHON, ROOT, TIMEOUT_S
 
 SCRIPT = ROOT / "scripts" / "gpu_run"
 VERSION = "{}.{}".format(*sys.version_info[:2])
@@ -120,7 +120,7 @@ class Clone:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=TIMEOUT_S,
         )
 
     def pack(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -311,7 +311,7 @@ def test_the_whole_of_it_on_the_cpu(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
+        timeout=TIMEOUT_S,
     )
     assert done.returncode in (0, 4), done.stderr
     for step in ("[1/4]", "[2/4]", "[3/4]", "[4/4]"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from need import need_built
-from processes import ROOT
+from processes import ROOT, TIMEOUT_S
 
 from bench.runs.experiments import checkouts
 from bench.runs.experiments.checkouts import checked_out, resolve
@@ -172,7 +172,7 @@ def test_a_slower_revision_is_measured_by_its_own_code(triton, copy) -> None:
         env=os.environ | {"PYTHONPATH": str(copy)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=TIMEOUT_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from need import need
+from processes import TIMEOUT_S
 
 from bench.runs.equipment import SERVICE_OF, SERVICES
 from pipelines.brokers import BROKERS, Broker, broker
@@ -56,7 +57,7 @@ class Services:
             patch.setitem(kafka.PROPERTIES, "broker.session.timeout.ms", "3000")
             patch.setitem(kafka.PROPERTIES, "broker.heartbeat.interval.ms", "500")
             running = SERVICES[name](self._folder, port)
-        running.wait_ready()
+        running.wait_ready(timeout_s=TIMEOUT_S)
         self._running[name] = running
 
     def empty(self) -> None:
@@ -122,7 +123,7 @@ def topic(request: pytest.FixtureRequest) -> str:
     return "".join(c if c.isalnum() else "-" for c in request.node.name) + f"-{time.time_ns()}"
 
 
-def take_all(taker: Broker, topic: str, count: int, *, timeout_s: float = 20.0) -> list[bytes]:
+def take_all(taker: Broker, topic: str, count: int, *, timeout_s: float = TIMEOUT_S) -> list[bytes]:
     """Take until there were `count` messages, and fail if they do not come."""
     taken: list[bytes] = []
     until = time.monotonic() + timeout_s

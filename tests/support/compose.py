@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from processes import ROOT, family, wait_gone
+from processes import ROOT, ended, family, wait_gone
 
 from bench.record.scenario import seconds
 from pipelines import paths, processes
@@ -196,7 +196,7 @@ class Stack:
         for other, how in self.services[service].get("depends_on", {}).items():
             self.start(other)
             if how["condition"] == "service_completed_successfully":
-                assert self.processes[other].wait(120) == 0, self.log(other)
+                assert ended(self.processes[other]) == 0, self.log(other)
             else:
                 assert how["condition"] == "service_healthy"
                 self.wait_healthy(other)
