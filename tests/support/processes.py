@@ -57,6 +57,13 @@ def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(arguments, int(code), output.getvalue(), errors.getvalue())
 
 
+def refused(*arguments: object, code: int, words: str) -> str:
+    """Call `bench`, which must exit so and say these words; all that it says on stderr."""
+    done = bench(*arguments)
+    assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+    return done.stderr
+
+
 @contextlib.contextmanager
 def started(
     command: tuple[str, ...], *arguments: object, log: Path
