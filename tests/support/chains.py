@@ -189,7 +189,7 @@ def work(takeover_s: str) -> None:
     TRANSPORTS.update({STUCK: "chains:Stuck", COLOURS: "chains:Colours"})
     from pipelines import brokers, worker
 
-    if COLOURS in sys.argv:
+    if COLOURS in " ".join(sys.argv):
         tiny = dataclasses.replace(faces.CHAIN.second.input, width=1, height=1)
         second = dataclasses.replace(faces.CHAIN.second, input=tiny)
         faces.CHAIN = dataclasses.replace(faces.CHAIN, second=second)

@@ -19,10 +19,10 @@ from typing import Any
 import yaml
 from processes import ROOT, ended, family, wait_gone
 
-from bench.record.scenario import seconds
 from pipelines import paths, processes
 from pipelines.processes import HOST, free_port
 from pipelines.servers import kafka, redis, triton
+from pipelines.topologies.scenario import seconds
 
 FILES = ("docker-compose.yml", "docker-compose.cpu.yml")
 BIN = ROOT / ".venv" / "bin"
