@@ -84,7 +84,7 @@ def test_what_a_killed_taker_held_comes_again_and_nothing_else(
             assert not set(held) & {number for take in other.takes() for number in take}
             killed.process.kill()
             killed.process.wait()
-    until(lambda: putter.depth(topic) == 0, "all are acknowledged", timeout_s=40)
+    until(lambda: putter.depth(topic) == 0, "all are acknowledged")
     taken = Counter(number for take in killed.takes() + other.takes() for number in take)
     assert sorted(taken) == list(range(put))
     assert {number for number, times in taken.items() if times > 1} == set(held)
@@ -212,7 +212,7 @@ def test_a_service_that_stops_while_starting_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(kafka.PROPERTIES, "node.id", "seven")
-    need(any(kafka.JARS.glob("kafka_*.jar")), "Kafka is not fetched: run 'make kafka'")
+    need("java", "kafka")
     with pytest.raises(ServerError, match="Invalid value seven"):
         start_kafka(tmp_path).wait_ready()
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import itertools
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,8 +12,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from browser import opened
 from click.testing import CliRunner
-from need import need
 from summaries import failed, summary
 
 from bench.commands.cli import bench
@@ -347,21 +345,6 @@ def test_the_headline_is_of_the_points_that_can_be_trusted() -> None:
     assert "INVALID" in headline(sweep_of([wrong]))
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    names = ("chromium", "chromium-browser", "chrome")
-    chromium = next(filter(None, map(shutil.which, names)), None)
-    need(chromium, "chromium is missing")
-    need(importlib.util.find_spec("playwright"), "playwright is missing")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        yield browser
-        browser.close()
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_opens_by_itself_and_fits_the_screen(
@@ -372,16 +355,10 @@ def test_the_page_opens_by_itself_and_fits_the_screen(
     runs += [run(2, name, machine=long, run=long, valid=False) for name in ("kafka", long, HOSTILE)]
     path = tmp_path / "sweep.html"
     path.write_text(render_page(sweep_of(runs)), encoding="utf-8")
-    page = browser.new_page(viewport={"width": width, "height": 800}, offline=True)
-    faults: list[str] = []
-    page.on("console", lambda message: faults.append(message.text))
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda asked: asked.url != path.as_uri() and faults.append(asked.url))
-    page.goto(path.as_uri(), wait_until="load")
-    page.evaluate("document.querySelectorAll('details').forEach(it => it.open = true)")
-    page.wait_for_timeout(200)
-    assert faults == []
+    size = {"width": width, "height": 800}
+    context = browser.new_context(viewport=size, offline=True)
+    page = opened(context, path)
+    assert page.faults == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     outside = page.evaluate(
         """[...document.querySelectorAll('body *')].filter(it => !it.closest('.scroll, .defs')
@@ -395,7 +372,7 @@ def test_the_page_opens_by_itself_and_fits_the_screen(
     )
     assert len(drawn) > 13 * len(ORDER)
     assert min(drawn) > 5, "a symbol is not drawn"
-    page.close()
+    context.close()
 
 
 # The command, its runs made up

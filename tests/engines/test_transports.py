@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from jpegs import encode, photograph
-from processes import BENCH, LOCUST, run
+from need import NEEDS, need
+from processes import LOCUST, bench, run
 
 from pipelines import processes
 from pipelines.engines import cuda_shm
@@ -29,15 +30,7 @@ from pipelines.servers import triton
 from pipelines.topologies.asking import Single
 from pipelines.topologies.scenario import Setup
 
-NEEDS = "the transport cuda-shm needs an NVIDIA GPU on the client's side"
-
-
-def gpu() -> bool:
-    try:
-        cuda_shm.check()
-    except EngineError:
-        return False
-    return True
+TOLD = "the transport cuda-shm needs an NVIDIA GPU on the client's side"
 
 
 class Mapped:
@@ -145,7 +138,7 @@ def test_what_triton_refuses_is_said_at_every_request(
     ask.close()
 
 
-@pytest.mark.skipif(gpu(), reason="there is a GPU")
+@pytest.mark.skipif(NEEDS["gpu"].is_there(), reason="there is a GPU")
 @pytest.mark.parametrize("program", ["locust", "bench run"])
 def test_without_a_gpu_it_is_said_before_the_first_request(
     triton: triton.Server, tmp_path: Path, program: str
@@ -154,9 +147,9 @@ def test_without_a_gpu_it_is_said_before_the_first_request(
     if program == "locust":
         done = run(LOCUST, "--headless", "-t", "5s", "--host", triton.url, *how)
     else:
-        done = run(BENCH, "run", "classification", "--server", triton.url, *how)
+        done = bench("run", "classification", "--server", triton.url, *how)
     assert done.returncode == 1
-    assert f"error: {NEEDS}" in done.stderr
+    assert f"error: {TOLD}" in done.stderr
     assert "\nhint: use --transport shm" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.glob("*/requests-*")) == []
@@ -184,7 +177,7 @@ def test_what_cuda_shm_lacks_is_said_with_its_cure(
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", found)
     if found:
         monkeypatch.setattr(importlib, "import_module", {"cuda.bindings.runtime": found}.get)
-    with pytest.raises(EngineError, match=NEEDS) as raised:
+    with pytest.raises(EngineError, match=TOLD) as raised:
         check_gpu("cuda-shm")
     assert cause in str(raised.value)
     assert "use --transport shm" in raised.value.hint
@@ -272,15 +265,15 @@ def holds_what_is_written(block: cuda_shm.CudaBlock) -> None:
     assert len(base64.b64decode(described["raw_handle"]["b64"])) == 64
 
 
-@pytest.mark.skipif(not gpu(), reason="no GPU")
 def test_a_gpus_memory_holds_what_is_written_to_it() -> None:
+    need("gpu")
     block = cuda_shm.CudaBlock(f"{processes.PREFIX}-test", size_bytes=1 << 16)
     holds_what_is_written(block)
     block.free()
 
 
-@pytest.mark.skipif(not gpu(), reason="no GPU")
 def test_a_gpus_memory_brings_the_same_answer(triton: triton.Server) -> None:
+    need("gpu")
     image = encode(photograph(), quality=90)
     answers = []
     for transport in ("http", "cuda-shm"):

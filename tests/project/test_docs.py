@@ -519,7 +519,7 @@ def test_no_tracked_file_names_a_machine_or_a_registry() -> None:
             ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, timeout=30
         )
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this is no git checkout")
+        pytest.skip("this is no git checkout: git clone")
     found = []
     for name in filter(None, listed.stdout.decode().split("\0")):
         path = ROOT / name

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import PYTHON, ROOT
+from processes import PYTHON, ROOT, TIMEOUT_S
 from wheels import write_wheel
 
 SCRIPT = ROOT / "scripts" / "gpu_run"
@@ -111,7 +111,7 @@ class Clone:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=TIMEOUT_S,
         )
 
     def pack(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -126,7 +126,7 @@ def carried_pip() -> Any:
 
     found = [*Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")]
     if not found:
-        pytest.skip("this Python carries no wheel of pip")
+        pytest.skip("this Python carries no wheel of pip: apt install python3-venv")
     return iter(found)
 
 
@@ -290,7 +290,7 @@ def test_the_whole_of_it_on_the_cpu(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
+        timeout=TIMEOUT_S,
     )
     assert done.returncode in (0, 4), done.stderr
     for step in ("[1/4]", "[2/4]", "[3/4]", "[4/4]"):

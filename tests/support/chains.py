@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from PIL import Image
-from processes import PYTHON, ROOT, started, until
+from processes import PYTHON, ROOT, ended, started, until
 
 from bench.prepare.images.recipes import Truth, make_jpeg
 from bench.prepare.images.scenes import SCENES
@@ -103,7 +103,7 @@ def worker(
     with started((PYTHON, __file__), TAKEOVER_S, *arguments, log=log) as process:
         yield process
         process.terminate()
-        process.wait(20)
+        ended(process)
 
 
 def says(log: Path, words: str) -> None:

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from processes import ROOT, family, wait_gone
+from processes import ROOT, ended, family, wait_gone
 
-from bench.record.scenario import seconds
 from pipelines import paths
 from pipelines.processes import HOST, Child, free_port, stop_all
 from pipelines.servers import kafka, redis, triton
+from pipelines.topologies.scenario import seconds
 
 FILES = ("docker-compose.yml", "docker-compose.cpu.yml")
 BIN = ROOT / ".venv" / "bin"
@@ -196,7 +196,7 @@ class Stack:
         for other, how in self.services[service].get("depends_on", {}).items():
             self.start(other)
             if how["condition"] == "service_completed_successfully":
-                assert self.processes[other].process.wait(120) == 0, self.log(other)
+                assert ended(self.processes[other].process) == 0, self.log(other)
             else:
                 assert how["condition"] == "service_healthy"
                 self.wait_healthy(other)
