@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from bench.ledger import units
-from bench.ledger.fanout import ORDER, Point, Sweep, Table, facts, tables
-from bench.ledger.several import invalid
+from bench.ledger.grid import ORDER, Sweep, SweepPoint
 from bench.report.charts import scale
+from bench.report.grid import Table, facts, invalid, tables
 from bench.report.page import template
 
 TOP, BOTTOM = 26.0, 266.0
@@ -119,7 +119,7 @@ def _joined(marks: Sequence[Mark | None]) -> list[tuple[Mark, Mark]]:
     return [(one, other) for one, other in pairwise(marks) if one and other]
 
 
-def _value(table: Table, point: Point | None) -> float | None:
+def _value(table: Table, point: SweepPoint | None) -> float | None:
     return None if point is None else table.measure.of(point)
 
 

@@ -21,13 +21,13 @@ from summaries import failed, summary
 from bench.commands.cli import bench
 from bench.commands.measuring import matrix as command
 from bench.commands.measuring.matrix import PIPELINES, alone, places_of
-from bench.ledger.matrix import ALONE, Matrix, Point, matrix_of
+from bench.ledger.grid import ALONE, Matrix, MatrixPoint, matrix_of
 from bench.ledger.reading import summary_of
 from bench.ledger.summary import Latency, Summary
-from bench.record import folders, records
+from bench.record import folders, machine, records
 from bench.record.records import read_requests
 from bench.record.scenario import Settings
-from bench.report.matrix import FORMATS, HEADS, file_name, render, rows
+from bench.report.grid import FORMATS, HEADS, render, rows
 from bench.runs.order import in_turn
 from bench.runs.run import Plan
 from pipelines import tasks
@@ -70,7 +70,7 @@ def whole() -> list[Summary]:
     ]
 
 
-def point_of(found: Matrix, *key: object) -> Point:
+def point_of(found: Matrix, *key: object) -> MatrixPoint:
     (one,) = [p for p in found.points if (p.pipeline, p.images, p.place, p.users) == key]
     return one
 
@@ -198,7 +198,7 @@ def test_invalid_points_are_marked_and_what_is_compared_with_them(format: str) -
 def test_csv_holds_the_points_in_full_and_names_their_runs() -> None:
     found = matrix_of(whole(), device="cpu")
     table = list(csv.DictReader(io.StringIO(render(found, format="csv"))))
-    assert list(table[0]) == list(Point.__struct_fields__)
+    assert list(table[0]) == list(MatrixPoint.__struct_fields__)
     for row, point in zip(table, found.points, strict=True):
         assert float(row["images_per_s"]) == point.images_per_s
         assert row["folders"].split() == point.folders
@@ -237,7 +237,7 @@ def test_a_hostile_name_is_only_text() -> None:
     ],
 )
 def test_results_are_named_after_the_machine(cpu: str, gpus: list[str], name: str) -> None:
-    assert file_name(cpu, gpus) == name
+    assert machine.file_name(cpu, gpus) == name
 
 
 # Inference alone, for real
@@ -471,7 +471,7 @@ def test_every_format_is_offered(made_up: Any, format: str) -> None:
 def test_every_field_is_documented() -> None:
     text = (ROOT / "docs" / "results" / "README.md").read_text(encoding="utf-8")
     told = set(re.findall(r"`([^`\n]+)`", text))
-    assert {*Matrix.__struct_fields__, *Point.__struct_fields__} <= told
+    assert {*Matrix.__struct_fields__, *MatrixPoint.__struct_fields__} <= told
     assert set(HEADS) <= told
     assert "untrained" in text
 

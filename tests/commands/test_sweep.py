@@ -21,9 +21,9 @@ from summaries import failed, summary
 from bench.commands.cli import bench
 from bench.commands.measuring import sweep as command
 from bench.commands.measuring.sweep import fanouts_of, in_turn
-from bench.ledger.fanout import ORDER, Sweep, images_with, sweep_of, tables
+from bench.ledger.grid import ORDER, Sweep, images_with, sweep_of
 from bench.ledger.summary import Latency, Summary
-from bench.report.sweep import FORMATS, render
+from bench.report.grid import FORMATS, render, tables
 from bench.report.sweep_page import BOTTOM, TOP, headline, picture, render_page
 from bench.runs.run import Plan
 from pipelines.errors import ServerError, VisiontaxError

@@ -12,12 +12,12 @@ import msgspec
 
 from bench.commands.options import Several, results_option, scenario_options
 from bench.commands.show import exit_code
-from bench.ledger.matrix import matrix_of
+from bench.ledger.grid import matrix_of
 from bench.ledger.reading import summary_of
 from bench.prepare.images.sets import need_images
 from bench.record import machine
 from bench.record.scenario import TENSOR, Settings, settings_of
-from bench.report.matrix import FORMATS, file_name, render
+from bench.report.grid import FORMATS, render
 from bench.runs.equipment import equipped
 from bench.runs.order import in_turn
 from bench.runs.progress import say_where
@@ -64,7 +64,7 @@ def show(
     say_where(folders)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        stem = file_name(str(machine.machine()["cpu_model"]), gpus)
+        stem = machine.file_name(str(machine.machine()["cpu_model"]), gpus)
         for kind in ("md", "csv"):
             path = output / f"{stem}.{kind}"
             path.write_text(render(matrix, format=kind) + "\n", encoding="utf-8")

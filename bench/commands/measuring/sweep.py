@@ -12,12 +12,12 @@ import click
 
 from bench.commands.options import results_option, scenario_options
 from bench.commands.show import exit_code
-from bench.ledger.fanout import images_with, sweep_of
+from bench.ledger.grid import images_with, sweep_of
 from bench.ledger.reading import summary_of
 from bench.prepare.images.scenes import MOST
 from bench.prepare.images.sets import ensure_images
 from bench.record.scenario import settings_of
-from bench.report.sweep import FORMATS, render
+from bench.report.grid import FORMATS, render
 from bench.report.sweep_page import render_page
 from bench.runs import order
 from bench.runs.equipment import equipped

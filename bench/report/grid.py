@@ -1,0 +1,283 @@
+"""A sweep or a matrix as text, Markdown, JSON or CSV: rendering only. Text fits 100 columns.
+
+Both are a `Sheet`: tables of cells, with what there is to know of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from bench.ledger import units
+from bench.ledger.grid import ALONE, BROKERLESS, Matrix, Sweep, SweepPoint, SweepRun
+from bench.ledger.summary import Summary
+from bench.record.files import as_json
+from bench.report.formats import markdown_table, plain, text_table, wrap
+
+INVALID = "!"
+"""What follows a number in which a run takes part that cannot be trusted."""
+
+HEADS = (
+    *("pipeline", "images", "place", "users", "images/s", "mean ms", "p99 ms"),
+    *("not inference %", "of alone %"),
+)
+"""Of a matrix."""
+
+NOTES = (
+    "place none, images tensor: inference alone; processes of their own ask the DNN with a ready "
+    "tensor, and nothing is decoded, resized or normalized",
+    "of alone %: images/s over that of inference alone of the same pipeline with as many users",
+    "not inference %: the part of a request's latency that is not inside the DNN",
+)
+"""Of a matrix."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a table of a sweep and its picture show: `of` a point, None where that has none.
+
+    It makes no sense of the topologies that it `skips`.
+    """
+
+    name: str
+    title: str
+    unit: str
+    of: Callable[[SweepPoint], float | None]
+    skips: tuple[str, ...] = ()
+    note: str = ""
+
+
+MEASURES = (
+    Measure("throughput", "Throughput", "images/s", lambda point: point.throughput_per_s),
+    Measure("latency", "Mean latency", "ms", lambda point: point.mean_ms),
+    Measure(
+        "broker",
+        "Publish, broker and consume",
+        "% of the latency",
+        lambda point: None if point.broker_share is None else 100 * point.broker_share,
+        skips=BROKERLESS,
+        note="what waits in the broker also waits for a worker that is busy with another request",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One measure: a row a fan-out, a cell a topology; None is a point that was not measured."""
+
+    measure: Measure
+    topologies: list[str]
+    rows: list[tuple[int, list[SweepPoint | None]]]
+
+    def cell(self, point: SweepPoint | None) -> str:
+        """Return the point's number in words, marked when it cannot be trusted."""
+        value = None if point is None else self.measure.of(point)
+        return _number(value, valid=point is None or point.valid)
+
+
+def tables(sweep: Sweep) -> list[Table]:
+    """Return a table of each measure that makes sense of one of the topologies."""
+    found = []
+    for measure in MEASURES:
+        names = [name for name in sweep.topologies if name not in measure.skips]
+        rows = [(fanout, [sweep.point(fanout, name) for name in names]) for fanout in sweep.fanouts]
+        found += [Table(measure, names, rows)] if names else []
+    return found
+
+
+def rows(matrix: Matrix) -> list[list[str]]:
+    """Return each point of a matrix as cells under HEADS."""
+    doubtful = {
+        (point.pipeline, point.users)
+        for point in matrix.points
+        if point.place == ALONE and not point.valid
+    }
+    return [
+        [
+            _label(point.pipeline),
+            point.images,
+            point.place,
+            str(point.users),
+            *(
+                _number(value, valid=point.valid)
+                for value in (
+                    *(point.images_per_s, point.mean_ms, point.p99_ms),
+                    _percent(point.not_inference_share),
+                )
+            ),
+            _number(
+                _percent(point.of_alone),
+                valid=point.valid and (point.pipeline, point.users) not in doubtful,
+            ),
+        ]
+        for point in matrix.points
+    ]
+
+
+def _label(pipeline: str) -> str:
+    """The pipeline's name as a table shows it."""
+    return f"{pipeline} (untrained)" if pipeline == "depth" else pipeline
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _number(value: float | None, *, valid: bool) -> str:
+    text = units.number(value)
+    return text if valid or text == units.ABSENT else text + INVALID
+
+
+def facts(grid: Sweep | Matrix) -> list[str]:
+    """Return what all runs share, and how many there are, one phrase each."""
+    if isinstance(grid, Matrix):
+        how = [f"transport {grid.transport}", f"DNNs on {grid.device}"]
+        often = f"{_each(len(point.folders) for point in grid.points)} a row"
+        return [
+            *(f"preprocess {grid.preprocess}", *how),
+            *(often, f"{units.duration(grid.duration_s)} a run", grid.machine),
+        ]
+    return [
+        f"preprocess {grid.preprocess}",
+        f"place {grid.place}",
+        f"transport {grid.transport}",
+        *([f"crops {grid.crops}"] if grid.crops else []),
+        *(["{} and {} workers".format(*grid.workers)] if grid.workers else []),
+        *([f"batches of {grid.batch} at most"] if grid.batch else []),
+        units.count(grid.users, "user"),
+        f"{units.duration(grid.duration_s)} a run",
+        f"{_each(point.runs for point in grid.points)} a point",
+        grid.machine,
+    ]
+
+
+def _each(counts: Iterable[int]) -> str:
+    """How many runs there are of each: `1 run`, `median of 2 to 3 runs`."""
+    distinct = sorted(set(counts))
+    if distinct == [1]:
+        return "1 run"
+    ends = dict.fromkeys((distinct[0], distinct[-1]))
+    return f"median of {' to '.join(map(str, ends))} runs"
+
+
+def invalid(runs: Sequence[SweepRun] | Sequence[Summary]) -> str:
+    """Return what the reader must know of runs that cannot be trusted, empty when all can."""
+    amount = sum(not run.valid for run in runs)
+    if not amount:
+        return ""
+    return (
+        f"{amount} of {units.count(len(runs), 'run')} INVALID: the numbers marked "
+        f"{INVALID} cannot be trusted; 'bench report RUN' says why"
+    )
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """What text and Markdown show of a grid, whose tables begin with `texts` columns of words.
+
+    Each table comes with what is above it and what is below it; all but the tables may be empty.
+    """
+
+    opening: str
+    heading: str
+    condition: str
+    tables: list[tuple[str, list[list[str]], str]]
+    texts: int
+    notes: Sequence[str] = ()
+
+
+def _sheet(grid: Sweep | Matrix) -> _Sheet:
+    if isinstance(grid, Matrix):
+        named = grid.machine if grid.device == "cpu" else f"{grid.machine}, {grid.device}"
+        whole = ("", [list(HEADS), *rows(grid)], "")
+        return _Sheet("", f"# {plain(named)}", grid.note, [whole], 3, NOTES)
+    return _Sheet(
+        opening=f"{grid.chain} by fan-out, the number of crops an image has",
+        heading=f"### {plain(grid.chain)} by fan-out",
+        condition="",
+        tables=[
+            (
+                f"{table.measure.title}, {table.measure.unit}",
+                [
+                    ["fan-out", *table.topologies],
+                    *([str(fanout), *map(table.cell, points)] for fanout, points in table.rows),
+                ],
+                table.measure.note,
+            )
+            for table in tables(grid)
+        ],
+        texts=0,
+    )
+
+
+def _text(grid: Sweep | Matrix) -> str:
+    sheet = _sheet(grid)
+    blocks = [units.clean(sheet.opening)]
+    for above, (heads, *cells), below in sheet.tables:
+        drawn = text_table(heads, _aside(cells), texts=sheet.texts)
+        blocks += ["\n".join(filter(None, [above, *drawn])), below]
+    foot = [" · ".join(facts(grid)), *sheet.notes, sheet.condition, invalid(grid.runs)]
+    blocks.append("\n".join(line for one in foot for line in wrap(units.clean(one), hang="")))
+    return "\n\n".join(filter(None, blocks))
+
+
+def _aside(cells: list[list[str]]) -> list[list[str]]:
+    """Give marks a column of their own, so that the digits stay below each other."""
+    marked = [any(cell.endswith(INVALID) for cell in column) for column in zip(*cells, strict=True)]
+    return [
+        [cell if cell.endswith(INVALID) else cell + " " * mark for cell, mark in pairs]
+        for pairs in (zip(row, marked, strict=True) for row in cells)
+    ]
+
+
+def _markdown(grid: Sweep | Matrix) -> str:
+    sheet = _sheet(grid)
+    blocks = [sheet.heading, _strong(sheet.condition)]
+    for above, (heads, *cells), below in sheet.tables:
+        drawn = markdown_table(
+            list(map(plain, heads)), [list(map(plain, row)) for row in cells], texts=sheet.texts
+        )
+        blocks += [above and f"{above}:", drawn, plain(below)]
+    blocks += [" · ".join(map(plain, facts(grid))), _strong(invalid(grid.runs))]
+    blocks.append("\n".join(f"- {plain(note)}" for note in sheet.notes))
+    return "\n\n".join(filter(None, blocks))
+
+
+def _strong(text: str) -> str:
+    return text and f"**{plain(text)}**"
+
+
+def _csv(grid: Sweep | Matrix) -> str:
+    written = io.StringIO()
+    out = csv.writer(written, lineterminator="\n")
+    out.writerow(grid.points[0].__struct_fields__)
+    for point in grid.points:
+        out.writerow(_flat(name, value) for name, value in msgspec.structs.asdict(point).items())
+    return written.getvalue().rstrip("\n")
+
+
+def _flat(name: str, value: Any) -> object:
+    """A field of a point as a cell of CSV."""
+    if isinstance(value, list):
+        return " ".join(map(units.clean, value))
+    if name == "valid":
+        return "yes" if value else "INVALID"
+    return units.clean(_label(value)) if isinstance(value, str) else value
+
+
+FORMATS: dict[str, Callable[[Sweep | Matrix], str]] = {
+    "text": _text,
+    "md": _markdown,
+    "json": lambda grid: as_json(grid).decode(),
+    "csv": _csv,
+}
+
+
+def render(grid: Sweep | Matrix, *, format: str) -> str:
+    """Return it in one of the FORMATS, without a newline at its end."""
+    return FORMATS[format](grid)
