@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
-
 from bench.ledger.reading import summary_of
 from bench.ledger.summary import Summary
+from bench.report import terminal
 from bench.report.run import render
 from bench.runs.progress import say_where
 
@@ -23,6 +22,6 @@ def exit_code(summaries: Sequence[Summary]) -> int:
 def show(folders: Sequence[Path], *, format: str) -> list[Summary]:
     """Print the report of the runs, name their folders on stderr, and return their summaries."""
     summaries = [summary_of(folder) for folder in folders]
-    click.echo(render(summaries, format=format))
+    terminal.show(render(summaries, format=format), format=format)
     say_where(folders)
     return summaries

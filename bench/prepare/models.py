@@ -6,7 +6,6 @@ What is there and correct is left alone; everything else is written beside its p
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from bench.prepare import repository
 from bench.prepare.dnns import centerface, depth, mobilenetv2, ppocr, tflite_onnx
 from bench.prepare.packages import sha256_of
 from bench.prepare.pins import DOWNLOADS, MEMBERS, read_members
+from bench.record.files import as_json
 from pipelines import tasks
 from pipelines.servers import device
 from pipelines.servers.device import CPU, Device
@@ -124,4 +124,4 @@ def _record(recipe: _Recipe, paths: list[Path]) -> bytes:
         "source_sha256": MEMBERS[recipe.source].sha256,
         "sha256": {path.name: sha256_of(path) for path in paths},
     }
-    return json.dumps(content, indent=2).encode() + b"\n"
+    return as_json(content) + b"\n"

@@ -47,16 +47,15 @@ class Progress:
             self.tick()
 
     def tick(self) -> None:
-        """Show the time left."""
+        """Show the time left, drawn anew when another second has gone."""
         if self._bar is not None:
             spent = min(time.monotonic() - self._since, self._step_s)
             left = max(self._left_s - spent, 0.0)
-            self._bar.update(
-                self._bar.task_ids[0],
-                completed=self._total_s - left,
-                description=f"{self._title}, {readable(left)} left",
-                refresh=True,
-            )
+            (task,) = self._bar.tasks
+            said = f"{self._title}, {readable(left)} left"
+            if said != task.description:
+                done = self._total_s - left
+                self._bar.update(task.id, description=said, completed=done, refresh=True)
 
     def done(self) -> None:
         """End the step."""

@@ -22,6 +22,7 @@ from bench.compare.thresholds import Threshold
 from bench.prepare.images.sets import need_images
 from bench.record.records import read_manifest
 from bench.record.scenario import Settings
+from bench.report import terminal
 from bench.report.gate import FORMATS, junit, render
 from bench.runs.experiments.blocks import timing_of
 from bench.runs.experiments.checkouts import here
@@ -184,7 +185,7 @@ def show(folder: Path, thresholds: Sequence[Threshold], *, file: Path | None, fo
         gate = judge(folder, thresholds)
         if file:
             file.write_bytes(junit(gate))
-        click.echo(render(gate, format=format))
+        terminal.show(render(gate, format=format), format=format)
     finally:
         say_where([folder])
     return gate.exit_code

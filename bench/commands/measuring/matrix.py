@@ -17,6 +17,7 @@ from bench.ledger.reading import summary_of
 from bench.prepare.images.sets import need_images
 from bench.record import machine
 from bench.record.scenario import TENSOR, Settings, settings_of
+from bench.report import terminal
 from bench.report.grid import FORMATS, render
 from bench.runs.equipment import equipped
 from bench.runs.order import in_turn
@@ -60,7 +61,7 @@ def show(
     summaries = [summary_of(folder) for folder in folders]
     gpus = [device.present()[number] for number in on.gpus]
     matrix = matrix_of(summaries, device=", ".join([str(on), *gpus]), note=note)
-    click.echo(render(matrix, format=format))
+    terminal.show(render(matrix, format=format), format=format)
     say_where(folders)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)

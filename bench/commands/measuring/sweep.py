@@ -17,6 +17,7 @@ from bench.ledger.reading import summary_of
 from bench.prepare.images.scenes import MOST
 from bench.prepare.images.sets import ensure_images
 from bench.record.scenario import settings_of
+from bench.report import terminal
 from bench.report.grid import FORMATS, render
 from bench.report.sweep_page import render_page
 from bench.runs import order
@@ -72,7 +73,7 @@ def show(folders: Sequence[Path], *, format: str) -> int:
     """Print the sweep that these runs are, write its page beside them, and return the exit code."""
     summaries = [summary_of(folder) for folder in folders]
     sweep = sweep_of(summaries)
-    click.echo(render(sweep, format=format))
+    terminal.show(render(sweep, format=format), format=format)
     say_where(folders)
     page = folders[0].parent / f"sweep-{sweep.chain}-{time.strftime('%Y%m%d-%H%M%S')}.html"
     page.write_text(render_page(sweep), encoding="utf-8")

@@ -7,7 +7,6 @@ many under way (saturation). The kinds take turns, so that drift of the machine 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,8 @@ from bench.commands.options import results_option
 from bench.commands.selfcheck.echo import BACK, BARE, MOST, THERE, link
 from bench.prepare.images.sets import ensure_images
 from bench.record import records, scenario
+from bench.report import terminal
+from bench.report.formats import text_table
 from bench.runs.equipment import SERVICE_OF, brokers, equipped
 from bench.runs.progress import Progress
 from bench.runs.run import OVERHEAD_S, Plan, execute
@@ -160,40 +161,40 @@ def command(rounds: int, duration: float, folder: Path) -> None:
     with equipped([chosen]) as (settings,), brokers(SERVICE_OF.values()) as urls:
         plan = Plan(settings, duration_s=2 * duration, results=folder)
         length = settings.warmup_s + plan.duration_s + OVERHEAD_S
-        progress = Progress(rounds * (length + len(KINDS) * 2 * (duration + _WARM_S)))
-        for number in range(1, rounds + 1):
-            order = KINDS if number % 2 else tuple(reversed(KINDS))
-            for kind in order:
-                label = f"[{number}/{rounds}] {kind}"
-                progress.step(label, seconds=2 * (duration + _WARM_S))
-                url = urls["redis"] if kind == BARE else urls[SERVICE_OF[kind]]
-                with echoing(kind, url) as here:
-                    taken[kind].alone_ms.append(alone(here, crop, seconds=duration))
-                    taken[kind].per_s.append(saturated(here, crop, seconds=duration))
+        with Progress(rounds * (length + len(KINDS) * 2 * (duration + _WARM_S))) as progress:
+            for number in range(1, rounds + 1):
+                order = KINDS if number % 2 else tuple(reversed(KINDS))
+                for kind in order:
+                    label = f"[{number}/{rounds}] {kind}"
+                    progress.step(label, seconds=2 * (duration + _WARM_S))
+                    url = urls["redis"] if kind == BARE else urls[SERVICE_OF[kind]]
+                    with echoing(kind, url) as here:
+                        taken[kind].alone_ms.append(alone(here, crop, seconds=duration))
+                        taken[kind].per_s.append(saturated(here, crop, seconds=duration))
+                    progress.done()
+                progress.step(f"[{number}/{rounds}] chain", seconds=length)
+                hops += chain_hops(execute(plan, tick=progress.tick))
                 progress.done()
-            progress.step(f"[{number}/{rounds}] chain", seconds=length)
-            hops += chain_hops(execute(plan, tick=progress.tick))
-            progress.done()
     show(taken, hops, crop_bytes=len(crop))
 
 
 def show(taken: dict[str, Measured], hops: list[float], *, crop_bytes: int) -> None:
     """Print medians over the rounds, and each kind's ratio to the one it is compared with."""
-    click.echo(f"{crop_bytes:,} bytes there, a reply back; medians of the rounds\n")
     bare = statistics.median(taken[BARE].alone_ms)
     streams = statistics.median(taken["redis-streams"].per_s)
-    rows = [("broker", "alone ms", "/ bare", "crops/s", "/ streams")]
+    rows = []
     for kind in KINDS:
         trip, rate = (statistics.median(v) for v in (taken[kind].alone_ms, taken[kind].per_s))
         rows.append(
             (kind, f"{trip:.3f}", f"{trip / bare:.2f}", f"{rate:,.0f}", f"{rate / streams:.2f}")
         )
-    for row in rows:
-        cells = itertools.chain([row[0].ljust(14)], (cell.rjust(10) for cell in row[1:]))
-        click.echo("  ".join(cells))
+    table = text_table(("broker", "alone ms", "/ bare", "crops/s", "/ streams"), rows)
+    lines = [f"{crop_bytes:,} bytes there, a reply back; medians of the rounds", "", *table]
     if hops:
         hop = statistics.median(hops)
-        click.echo(
-            f"\na chain's publish + broker + consume of one crop over redis-streams, to the second "
-            f"stage\nand back: {hop:.3f} ms, {hop / bare:.2f} of the bare echo ({len(hops)} crops)"
-        )
+        lines += [
+            "",
+            "a chain's publish + broker + consume of one crop over redis-streams, to the second",
+            f"stage and back: {hop:.3f} ms, {hop / bare:.2f} of the bare echo ({len(hops)} crops)",
+        ]
+    terminal.show("\n".join(lines))

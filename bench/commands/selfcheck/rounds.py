@@ -11,6 +11,8 @@ import click
 
 from bench.commands.options import results_option
 from bench.record import records
+from bench.report import terminal
+from bench.report.formats import text_table
 from bench.runs.order import abba
 from bench.runs.progress import Progress
 from bench.runs.run import OVERHEAD_S, Plan, execute
@@ -66,13 +68,13 @@ def interleave(a: Plan, b: Plan, *, rounds: int) -> Throughputs:
     """Run A and B `rounds` times each, in the order ABBA ABBA ..."""
     order = abba(a, b, rounds=rounds)
     length = a.settings.warmup_s + a.duration_s + OVERHEAD_S
-    progress = Progress(length * len(order))
     taken: dict[int, list[float]] = {id(a): [], id(b): []}
-    for number, plan in enumerate(order, start=1):
-        name = "A" if plan is a else "B"
-        progress.step(f"[{number}/{len(order)}] {name} {plan.title}", seconds=length)
-        taken[id(plan)].append(throughput(plan, tick=progress.tick))
-        progress.done()
+    with Progress(length * len(order)) as progress:
+        for number, plan in enumerate(order, start=1):
+            name = "A" if plan is a else "B"
+            progress.step(f"[{number}/{len(order)}] {name} {plan.title}", seconds=length)
+            taken[id(plan)].append(throughput(plan, tick=progress.tick))
+            progress.done()
     return Throughputs(taken[id(a)], taken[id(b)])
 
 
@@ -88,15 +90,15 @@ def throughput(plan: Plan, *, tick: Callable[[], None]) -> float:
 
 def show(rounds: Throughputs, *, names: tuple[str, str]) -> None:
     """Print every round, the medians and their ratio."""
-    heads = ("round", *names)
-    widths = [max(len(head), 8) for head in heads]
-    click.echo(f"requests/s, {len(rounds.a_per_s)} interleaved rounds (order ABBA)\n")
+    title = f"requests/s, {len(rounds.a_per_s)} interleaved rounds (order ABBA)"
     medians = (statistics.median(rounds.a_per_s), statistics.median(rounds.b_per_s))
     rows = [
         *((str(n), f"{a:.1f}", f"{b:.1f}") for n, (a, b) in enumerate(rounds.pairs, start=1)),
         ("median", f"{medians[0]:.1f}", f"{medians[1]:.1f}"),
     ]
-    for row in (heads, *rows):
-        click.echo("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
-    click.echo(f"\nratio of the medians, {names[0]} / {names[1]}: {rounds.ratio:.3f}")
-    click.echo(f"median of the rounds' ratios: {rounds.paired_ratio:.3f}")
+    ratios = (
+        f"ratio of the medians, {names[0]} / {names[1]}: {rounds.ratio:.3f}",
+        f"median of the rounds' ratios: {rounds.paired_ratio:.3f}",
+    )
+    table = text_table(("round", *names), rows, texts=0)
+    terminal.show("\n".join([title, "", *table, "", *ratios]))

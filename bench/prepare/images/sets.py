@@ -26,6 +26,7 @@ from PIL import Image
 from bench.prepare.images.recipes import RECIPES, Photographs, Truth, make_jpeg
 from bench.prepare.images.scenes import MOST, SCENES
 from bench.prepare.pins import DOWNLOADS, MEMBERS, read_members
+from bench.record.files import as_json
 from pipelines.errors import SourceError
 from pipelines.preprocess.jpeg import MAX_PIXELS
 
@@ -210,8 +211,7 @@ def _build_set(folder: Path, photographs: Photographs, *, count: int, seed: int)
         assert len({file.sha256 for file in files}) == count, "two images of the set are alike"
         encoder = f"Pillow {PIL.__version__}"
         index = Index(_BUILDER_VERSION, seed, count, _sources(folder.name), encoder, files)
-        text = msgspec.json.format(msgspec.json.encode(index), indent=2)
-        (new / "index.json").write_bytes(text + b"\n")
+        (new / "index.json").write_bytes(as_json(index) + b"\n")
         if folder.exists():
             folder.rename(Path(temporary) / "old")
         new.rename(folder)
