@@ -31,7 +31,7 @@ from bench.runs.experiments.paused_load import DiedError
 from bench.runs.experiments.side import Side
 from bench.runs.experiments.start import equipped
 from bench.runs.progress import say_where
-from bench.runs.run import Plan, execute_all
+from bench.runs.run import Plan, each_run
 from pipelines import tasks
 from pipelines.errors import VisiontaxError
 from pipelines.topologies.scenario import DURATION
@@ -85,7 +85,7 @@ def _sides(
 def _measure_run(side: Side, *, seconds: float, into: Path) -> Path:
     """Make one run of this checkout and return its folder."""
     with equipped([(side, here())]) as (settings,):
-        (folder,) = execute_all([Plan(settings, duration_s=seconds, results=into)])
+        (folder,) = each_run([Plan(settings, duration_s=seconds, results=into)])
     return folder
 
 
