@@ -9,12 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
 import msgspec
 
-from bench.commands.selfcheck.rounds import interleave, options, show
+from bench.commands.selfcheck.rounds import length_s, options, show, take_turns, throughput
 from bench.record import scenario
 from bench.runs.equipment import equipped
 from bench.runs.run import Plan
@@ -62,5 +63,9 @@ def command(images: str, users: int, rounds: int, duration: float, folder: Path)
     with equipped([chosen]) as (settings,), plain_server() as plain:
         a = Plan(settings, duration_s=duration, results=folder, recorded=False)
         b = replace(a, settings=msgspec.structs.replace(settings, transport="plain", server=plain))
-        measured = interleave(a, b, rounds=rounds)
-    show(measured, names=("ensemble", "plain"))
+        kinds = {"ensemble": a, "plain": b}
+        taken = take_turns(
+            {kind: (length_s(plan), partial(throughput, plan)) for kind, plan in kinds.items()},
+            rounds=rounds,
+        )
+    show(taken)
