@@ -6,34 +6,29 @@ and numbers of users, beside inference alone.
 
 from __future__ import annotations
 
+import itertools
 import re
 import statistics
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 
 from bench.ledger.summary import Summary
-from pipelines.brokers import BROKERS
 from pipelines.errors import VisiontaxError
-
-Key = TypeVar("Key")
+from pipelines.topologies.scenario import NOBODY, TOPOLOGIES
 
 SCHEMA = 1
-BROKERLESS = ("fused", "direct")
-ORDER = (*BROKERLESS, *BROKERS)
-"""The topologies in the order in which they are shown."""
+ALONE = NOBODY
+"""The place of inference alone."""
 
-ALONE = "none"
-"""The place of inference alone: nobody preprocesses."""
-
-_MATRIX_ORDER = (
+_ORDER = (
+    *TOPOLOGIES,
     *("classification", "segmentation", "detection", "depth"),
     *("tensor", "small", "medium", "large"),
     *(ALONE, "client", "server", "server-gpu"),
 )
-"""Of pipelines, images and places in the table; what is not named comes last."""
+"""Of names in tables; what is not named comes last."""
 
 
 class SweepRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,25 +133,20 @@ def sweep_of(summaries: Sequence[Summary]) -> Sweep:
     Raises VisiontaxError when there are none, when they are not of one chain's own image sets, or
     when they differ in more than fan-out and topology.
     """
-    by_point = _by(lambda run: (fanout_of(run), str(run.topology)), summaries)
-    order = {name: number for number, name in enumerate(ORDER)}
+    whole = ("preprocess", "place", "transport", "users", "machine")
+    brokered = [run for run in summaries if run.workers or run.crops or run.batch]
     return Sweep(
         schema=SCHEMA,
-        chain=_shared("pipeline", summaries, of="sweep"),
-        **{
-            name: _shared(name, summaries, of="sweep")
-            for name in ("preprocess", "place", "transport", "users", "machine")
-        },
-        **{
-            name: _shared(name, summaries, of="sweep", skip_none=True)
-            for name in ("crops", "workers", "batch")
-        },
+        chain=_shared(["pipeline"], summaries, of="sweep")["pipeline"],
+        **_shared(whole, summaries, of="sweep"),
+        **_shared(("crops", "workers", "batch"), brokered or summaries, of="sweep"),
         duration_s=statistics.median(run.duration_s for run in summaries),
-        fanouts=sorted({fanout for fanout, _ in by_point}),
-        topologies=sorted(
-            {name for _, name in by_point}, key=lambda name: (order.get(name, len(order)), name)
-        ),
-        points=[_sweep_point(*key, by_point[key]) for key in sorted(by_point)],
+        fanouts=sorted(set(map(fanout_of, summaries))),
+        topologies=sorted({str(run.topology) for run in summaries}, key=_rank),
+        points=[
+            _sweep_point(runs)
+            for runs in _grouped(summaries, lambda run: (fanout_of(run), str(run.topology)))
+        ],
         runs=[
             SweepRun(
                 run=run.run,
@@ -191,52 +181,57 @@ def matrix_of(summaries: Sequence[Summary], *, device: str, note: str = "") -> M
 
     Raises VisiontaxError when there are none, or when they differ in what a matrix shares.
     """
-    by_point = _by(lambda run: (run.pipeline, run.users, run.images, run.place), summaries)
-    by_alone = _by(
-        lambda run: (run.pipeline, run.users), [run for run in summaries if run.place == ALONE]
-    )
     served = [run for run in summaries if run.place != ALONE] or summaries
+    shared = _shared(["transport", "machine"], summaries, of="matrix")
+    shared |= _shared(["preprocess"], served, of="matrix")
+    points = [
+        _matrix_point(runs)
+        for runs in _grouped(
+            summaries,
+            lambda run: (_rank(run.pipeline), run.users, _rank(run.images), _rank(run.place)),
+        )
+    ]
+    best = {(one.pipeline, one.users): one.images_per_s for one in points if one.place == ALONE}
     return Matrix(
         schema=SCHEMA,
-        preprocess=_shared("preprocess", served, of="matrix"),
-        transport=_shared("transport", summaries, of="matrix"),
-        machine=_shared("machine", summaries, of="matrix"),
         device=device,
         duration_s=statistics.median(run.duration_s for run in summaries),
         note=note,
         points=[
-            _matrix_point(by_point[key], alone=by_alone.get(key[:2], []))
-            for key in sorted(by_point, key=lambda key: [_rank(part) for part in key])
+            msgspec.structs.replace(one, of_alone=one.images_per_s / alone if alone else None)
+            for one in points
+            for alone in [best.get((one.pipeline, one.users))]
         ],
         runs=list(summaries),
+        **shared,
     )
 
 
-def _rank(part: str | int) -> tuple[int, str]:
-    """What to sort a part of a matrix point's key by."""
-    if isinstance(part, int):
-        return part, ""
-    return (_MATRIX_ORDER.index(part) if part in _MATRIX_ORDER else len(_MATRIX_ORDER)), part
+def _rank(name: str) -> tuple[int, str]:
+    """What to sort a name by."""
+    return (_ORDER.index(name) if name in _ORDER else len(_ORDER)), name
 
 
-def _by(key: Callable[[Summary], Key], runs: Iterable[Summary]) -> dict[Key, list[Summary]]:
-    found: dict[Key, list[Summary]] = defaultdict(list)
-    for run in runs:
-        found[key(run)].append(run)
-    return dict(found)
+def _grouped(
+    runs: Iterable[Summary], key: Callable[[Summary], tuple[Any, ...]]
+) -> Iterator[list[Summary]]:
+    for _, group in itertools.groupby(sorted(runs, key=key), key=key):
+        yield list(group)
 
 
-def _shared(name: str, runs: Iterable[Summary], *, of: str, skip_none: bool = False) -> Any:
-    """Return the one value that all runs have; with `skip_none` None counts only alone.
+def _shared(names: Sequence[str], runs: Iterable[Summary], *, of: str) -> dict[str, Any]:
+    """Return by name the one value that all runs have.
 
     Raises VisiontaxError, saying that the runs are no `of`, when they have several or none.
     """
-    values = {getattr(run, name) for run in runs}
-    distinct = values - {None} or {None} if skip_none else values
-    if len(distinct) != 1:
-        listed = ", ".join(sorted(map(str, distinct))) or "there are none"
-        raise VisiontaxError(f"these runs are no {of}: {name} is not one: {listed}")
-    return distinct.pop()
+    found = {}
+    for name in names:
+        values = {getattr(run, name) for run in runs}
+        if len(values) != 1:
+            listed = ", ".join(sorted(map(str, values))) or "there are none"
+            raise VisiontaxError(f"these runs are no {of}: {name} is not one: {listed}")
+        (found[name],) = values
+    return found
 
 
 def _median(values: Iterable[float | None]) -> float | None:
@@ -255,11 +250,11 @@ def _common(runs: Sequence[Summary]) -> dict[str, Any]:
     }
 
 
-def _sweep_point(fanout: int, topology: str, runs: Sequence[Summary]) -> SweepPoint:
-    throughput = statistics.median(run.throughput_per_s for run in runs)
+def _sweep_point(runs: Sequence[Summary]) -> SweepPoint:
+    throughput, fanout = statistics.median(run.throughput_per_s for run in runs), fanout_of(runs[0])
     return SweepPoint(
         fanout=fanout,
-        topology=topology,
+        topology=str(runs[0].topology),
         runs=len(runs),
         throughput_per_s=throughput,
         crops_per_s=throughput * fanout,
@@ -268,18 +263,13 @@ def _sweep_point(fanout: int, topology: str, runs: Sequence[Summary]) -> SweepPo
     )
 
 
-def _matrix_point(runs: Sequence[Summary], *, alone: Sequence[Summary]) -> MatrixPoint:
-    first = runs[0]
-    throughput = statistics.median(run.throughput_per_s for run in runs)
-    best = _median(run.throughput_per_s for run in alone)
+def _matrix_point(runs: Sequence[Summary]) -> MatrixPoint:
+    """What is known without inference alone."""
     return MatrixPoint(
-        pipeline=first.pipeline,
-        images=first.images,
-        place=first.place,
-        users=first.users,
-        images_per_s=throughput,
+        **{name: getattr(runs[0], name) for name in ("pipeline", "images", "place", "users")},
+        images_per_s=statistics.median(run.throughput_per_s for run in runs),
         not_inference_share=_median(run.non_inference_share for run in runs),
-        of_alone=throughput / best if best else None,
+        of_alone=None,
         generator_cpu_share=_median(run.generator_cpu_share for run in runs),
         folders=[run.run for run in runs],
         **_common(runs),

@@ -1,7 +1,4 @@
-"""A sweep or a matrix as text, Markdown, JSON or CSV: rendering only. Text fits 100 columns.
-
-Both are a `Sheet`: tables of cells, with what there is to know of them.
-"""
+"""A sweep or a matrix as text, Markdown, JSON or CSV: rendering only. Text fits 100 columns."""
 
 from __future__ import annotations
 
@@ -14,10 +11,11 @@ from typing import Any
 import msgspec
 
 from bench.ledger import units
-from bench.ledger.grid import ALONE, BROKERLESS, Matrix, Sweep, SweepPoint, SweepRun
+from bench.ledger.grid import ALONE, Matrix, MatrixPoint, Sweep, SweepPoint, SweepRun
 from bench.ledger.summary import Summary
 from bench.record.files import as_json
 from bench.report.formats import markdown_table, plain, text_table, wrap
+from pipelines.topologies.scenario import BROKERLESS
 
 INVALID = "!"
 """What follows a number in which a run takes part that cannot be trusted."""
@@ -26,7 +24,8 @@ HEADS = (
     *("pipeline", "images", "place", "users", "images/s", "mean ms", "p99 ms"),
     *("not inference %", "of alone %"),
 )
-"""Of a matrix."""
+TEXTS = 3
+"""So many columns of a matrix are words."""
 
 NOTES = (
     "place none, images tensor: inference alone; processes of their own ask the DNN with a ready "
@@ -59,7 +58,7 @@ MEASURES = (
         "broker",
         "Publish, broker and consume",
         "% of the latency",
-        lambda point: None if point.broker_share is None else 100 * point.broker_share,
+        lambda point: _percent(point.broker_share),
         skips=BROKERLESS,
         note="what waits in the broker also waits for a worker that is busy with another request",
     ),
@@ -74,10 +73,13 @@ class Table:
     topologies: list[str]
     rows: list[tuple[int, list[SweepPoint | None]]]
 
+    def value(self, point: SweepPoint | None) -> float | None:
+        """Return the point's number, None where there is none."""
+        return None if point is None else self.measure.of(point)
+
     def cell(self, point: SweepPoint | None) -> str:
         """Return the point's number in words, marked when it cannot be trusted."""
-        value = None if point is None else self.measure.of(point)
-        return _number(value, valid=point is None or point.valid)
+        return _number(self.value(point), valid=point is None or point.valid)
 
 
 def tables(sweep: Sweep) -> list[Table]:
@@ -98,24 +100,20 @@ def rows(matrix: Matrix) -> list[list[str]]:
         if point.place == ALONE and not point.valid
     }
     return [
-        [
-            _label(point.pipeline),
-            point.images,
-            point.place,
-            str(point.users),
-            *(
-                _number(value, valid=point.valid)
-                for value in (
-                    *(point.images_per_s, point.mean_ms, point.p99_ms),
-                    _percent(point.not_inference_share),
-                )
-            ),
-            _number(
-                _percent(point.of_alone),
-                valid=point.valid and (point.pipeline, point.users) not in doubtful,
-            ),
-        ]
-        for point in matrix.points
+        _row(point, alone=(point.pipeline, point.users) not in doubtful) for point in matrix.points
+    ]
+
+
+def _row(point: MatrixPoint, *, alone: bool) -> list[str]:
+    """A point as cells; `alone` says whether inference alone can be trusted."""
+    numbers = (
+        *(point.images_per_s, point.mean_ms, point.p99_ms),
+        _percent(point.not_inference_share),
+    )
+    return [
+        *(_label(point.pipeline), point.images, point.place, str(point.users)),
+        *(_number(value, valid=point.valid) for value in numbers),
+        _number(_percent(point.of_alone), valid=point.valid and alone),
     ]
 
 
@@ -135,23 +133,17 @@ def _number(value: float | None, *, valid: bool) -> str:
 
 def facts(grid: Sweep | Matrix) -> list[str]:
     """Return what all runs share, and how many there are, one phrase each."""
-    if isinstance(grid, Matrix):
-        how = [f"transport {grid.transport}", f"DNNs on {grid.device}"]
-        often = f"{_each(len(point.folders) for point in grid.points)} a row"
-        return [
-            *(f"preprocess {grid.preprocess}", *how),
-            *(often, f"{units.duration(grid.duration_s)} a run", grid.machine),
-        ]
+    has = msgspec.structs.asdict(grid)
+    named = ("preprocess", "place", "transport", "crops")
+    runs = _each(len(p.folders) if isinstance(p, MatrixPoint) else p.runs for p in grid.points)
     return [
-        f"preprocess {grid.preprocess}",
-        f"place {grid.place}",
-        f"transport {grid.transport}",
-        *([f"crops {grid.crops}"] if grid.crops else []),
-        *(["{} and {} workers".format(*grid.workers)] if grid.workers else []),
-        *([f"batches of {grid.batch} at most"] if grid.batch else []),
-        units.count(grid.users, "user"),
+        *(f"{name} {has[name]}" for name in named if has.get(name)),
+        *([f"DNNs on {has['device']}"] if "device" in has else []),
+        *(["{} and {} workers".format(*has["workers"])] if has.get("workers") else []),
+        *([f"batches of {has['batch']} at most"] if has.get("batch") else []),
+        *([units.count(has["users"], "user")] if "users" in has else []),
         f"{units.duration(grid.duration_s)} a run",
-        f"{_each(point.runs for point in grid.points)} a point",
+        f"{runs} a {'row' if isinstance(grid, Matrix) else 'point'}",
         grid.machine,
     ]
 
@@ -176,52 +168,31 @@ def invalid(runs: Sequence[SweepRun] | Sequence[Summary]) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Sheet:
-    """What text and Markdown show of a grid, whose tables begin with `texts` columns of words.
-
-    Each table comes with what is above it and what is below it; all but the tables may be empty.
-    """
-
-    opening: str
-    heading: str
-    condition: str
-    tables: list[tuple[str, list[list[str]], str]]
-    texts: int
-    notes: Sequence[str] = ()
-
-
-def _sheet(grid: Sweep | Matrix) -> _Sheet:
+def _drawn(grid: Sweep | Matrix) -> list[tuple[str, list[str], list[list[str]], str]]:
+    """What is above each table, its heads and rows, and what is below it."""
     if isinstance(grid, Matrix):
-        named = grid.machine if grid.device == "cpu" else f"{grid.machine}, {grid.device}"
-        whole = ("", [list(HEADS), *rows(grid)], "")
-        return _Sheet("", f"# {plain(named)}", grid.note, [whole], 3, NOTES)
-    return _Sheet(
-        opening=f"{grid.chain} by fan-out, the number of crops an image has",
-        heading=f"### {plain(grid.chain)} by fan-out",
-        condition="",
-        tables=[
-            (
-                f"{table.measure.title}, {table.measure.unit}",
-                [
-                    ["fan-out", *table.topologies],
-                    *([str(fanout), *map(table.cell, points)] for fanout, points in table.rows),
-                ],
-                table.measure.note,
-            )
-            for table in tables(grid)
-        ],
-        texts=0,
-    )
+        return [("", list(HEADS), rows(grid), "")]
+    return [
+        (
+            f"{table.measure.title}, {table.measure.unit}",
+            ["fan-out", *table.topologies],
+            [[str(fanout), *map(table.cell, points)] for fanout, points in table.rows],
+            table.measure.note,
+        )
+        for table in tables(grid)
+    ]
 
 
 def _text(grid: Sweep | Matrix) -> str:
-    sheet = _sheet(grid)
-    blocks = [units.clean(sheet.opening)]
-    for above, (heads, *cells), below in sheet.tables:
-        drawn = text_table(heads, _aside(cells), texts=sheet.texts)
-        blocks += ["\n".join(filter(None, [above, *drawn])), below]
-    foot = [" · ".join(facts(grid)), *sheet.notes, sheet.condition, invalid(grid.runs)]
+    if isinstance(grid, Matrix):
+        texts, blocks, notes = TEXTS, [""], [*NOTES, grid.note]
+    else:
+        blocks = [f"{units.clean(grid.chain)} by fan-out, the number of crops an image has"]
+        texts, notes = 0, []
+    for above, heads, cells, below in _drawn(grid):
+        lines = text_table(heads, _aside(cells), texts=texts)
+        blocks += ["\n".join(filter(None, [above, *lines])), below]
+    foot = [" · ".join(facts(grid)), *notes, invalid(grid.runs)]
     blocks.append("\n".join(line for one in foot for line in wrap(units.clean(one), hang="")))
     return "\n\n".join(filter(None, blocks))
 
@@ -236,15 +207,19 @@ def _aside(cells: list[list[str]]) -> list[list[str]]:
 
 
 def _markdown(grid: Sweep | Matrix) -> str:
-    sheet = _sheet(grid)
-    blocks = [sheet.heading, _strong(sheet.condition)]
-    for above, (heads, *cells), below in sheet.tables:
-        drawn = markdown_table(
-            list(map(plain, heads)), [list(map(plain, row)) for row in cells], texts=sheet.texts
-        )
-        blocks += [above and f"{above}:", drawn, plain(below)]
+    if isinstance(grid, Matrix):
+        named = grid.machine if grid.device == "cpu" else f"{grid.machine}, {grid.device}"
+        texts, notes = TEXTS, list(NOTES)
+        blocks = [f"# {plain(named)}", _strong(grid.note)]
+    else:
+        texts, notes = 0, []
+        blocks = [f"### {plain(grid.chain)} by fan-out"]
+    for above, heads, cells, below in _drawn(grid):
+        shown = [list(map(plain, row)) for row in (heads, *cells)]
+        table = markdown_table(shown[0], shown[1:], texts=texts)
+        blocks += [above and f"{above}:", table, plain(below)]
     blocks += [" · ".join(map(plain, facts(grid))), _strong(invalid(grid.runs))]
-    blocks.append("\n".join(f"- {plain(note)}" for note in sheet.notes))
+    blocks.append("\n".join(f"- {plain(note)}" for note in notes))
     return "\n\n".join(filter(None, blocks))
 
 
@@ -257,17 +232,13 @@ def _csv(grid: Sweep | Matrix) -> str:
     out = csv.writer(written, lineterminator="\n")
     out.writerow(grid.points[0].__struct_fields__)
     for point in grid.points:
-        out.writerow(_flat(name, value) for name, value in msgspec.structs.asdict(point).items())
+        shown: dict[str, Any] = msgspec.structs.asdict(point)
+        shown["valid"] = "yes" if point.valid else "INVALID"
+        if isinstance(point, MatrixPoint):
+            shown |= {"pipeline": _label(point.pipeline), "folders": " ".join(point.folders)}
+        cells = shown.values()
+        out.writerow(units.clean(cell) if isinstance(cell, str) else cell for cell in cells)
     return written.getvalue().rstrip("\n")
-
-
-def _flat(name: str, value: Any) -> object:
-    """A field of a point as a cell of CSV."""
-    if isinstance(value, list):
-        return " ".join(map(units.clean, value))
-    if name == "valid":
-        return "yes" if value else "INVALID"
-    return units.clean(_label(value)) if isinstance(value, str) else value
 
 
 FORMATS: dict[str, Callable[[Sweep | Matrix], str]] = {

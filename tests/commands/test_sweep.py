@@ -21,7 +21,7 @@ from summaries import failed, summary
 from bench.commands.cli import bench
 from bench.commands.measuring import sweep as command
 from bench.commands.measuring.sweep import fanouts_of
-from bench.ledger.grid import ORDER, Sweep, images_with, sweep_of
+from bench.ledger.grid import Sweep, images_with, sweep_of
 from bench.ledger.summary import Latency, Summary
 from bench.record.scenario import Settings
 from bench.report.grid import FORMATS, render, tables
@@ -49,7 +49,9 @@ def run(fanout: int, topology: str = "direct", /, **changes: Any) -> Summary:
     return summary(**shown | changes)
 
 
-def whole(topologies: Sequence[str] = ORDER, fanouts: Sequence[int] = range(13)) -> list[Summary]:
+def whole(
+    topologies: Sequence[str] = TOPOLOGIES, fanouts: Sequence[int] = range(13)
+) -> list[Summary]:
     return [run(fanout, name) for fanout in fanouts for name in topologies]
 
 
@@ -97,12 +99,12 @@ def test_only_chains_have_a_fanout() -> None:
 def test_the_seed_decides_the_order(made_up: MadeUp) -> None:
     orders = []
     for seed in ("1", "1", "2"):
-        made_up.invoke("--topology", ",".join(ORDER), "--seed", seed)
+        made_up.invoke("--topology", ",".join(TOPOLOGIES), "--seed", seed)
         chosen = [plan.settings for plan in made_up.plans]
         orders.append([(one.images, one.topology) for one in chosen])
         assert len(list(itertools.groupby(chosen, key=lambda one: one.images))) == 13
     assert orders[0] == orders[1] != orders[2]
-    for position, known in enumerate((made_up.built, ORDER)):
+    for position, known in enumerate((made_up.built, TOPOLOGIES)):
         met = list(dict.fromkeys(point[position] for point in orders[0]))
         assert set(met) == set(known)
         assert met != list(known), "not shuffled"
@@ -123,7 +125,7 @@ def test_the_order_of_the_runs_does_not_matter() -> None:
     runs = whole(fanouts=(0, 10, 2))
     found, reversed_ = sweep_of(runs), sweep_of(runs[::-1])
     assert found.fanouts == [0, 2, 10]
-    assert tuple(found.topologies) == ORDER == TOPOLOGIES
+    assert tuple(found.topologies) == TOPOLOGIES
     assert msgspec.structs.replace(reversed_, runs=found.runs) == found
 
 
@@ -174,14 +176,14 @@ def cells(text: str, title: str, fanout: int) -> list[str]:
 def test_three_tables_fit_a_hundred_columns_with_every_topology() -> None:
     runs = [
         run(fanout, name, throughput_per_s=12345.6, valid=False)
-        for fanout, name in itertools.product(range(13), ORDER)
+        for fanout, name in itertools.product(range(13), TOPOLOGIES)
     ]
     text = render(sweep_of(runs), format="text")
     assert max(map(len, text.splitlines())) <= 100
     for title, topologies in (
-        ("Throughput, images/s", ORDER),
-        ("Mean latency, ms", ORDER),
-        ("Publish, broker and consume, % of the latency", ORDER[2:]),
+        ("Throughput, images/s", TOPOLOGIES),
+        ("Mean latency, ms", TOPOLOGIES),
+        ("Publish, broker and consume, % of the latency", TOPOLOGIES[2:]),
     ):
         heads, _, *rows = block(text, title)
         assert heads == ["fan-out", *topologies]
@@ -326,9 +328,9 @@ def test_lines_are_to_scale_from_zero_and_stop_where_a_point_is_missing() -> Non
 
 def test_topologies_differ_without_colour_too() -> None:
     page = render_page(sweep_of(whole()))
-    looks = {name: re.search(rf'id="m-{name}"([^/]+)', page) for name in ORDER}
+    looks = {name: re.search(rf'id="m-{name}"([^/]+)', page) for name in TOPOLOGIES}
     assert all(looks.values())
-    assert len({found[1] for found in looks.values() if found}) == len(ORDER)
+    assert len({found[1] for found in looks.values() if found}) == len(TOPOLOGIES)
 
 
 def test_the_headline_is_of_the_points_that_can_be_trusted() -> None:
@@ -385,7 +387,7 @@ def test_the_page_opens_by_itself_and_fits_the_screen(
         """[...document.querySelectorAll('[data-chart=throughput] use')].map(it =>
            it.getBoundingClientRect().width)"""
     )
-    assert len(drawn) > 13 * len(ORDER)
+    assert len(drawn) > 13 * len(TOPOLOGIES)
     assert min(drawn) > 5, "a symbol is not drawn"
     page.close()
 
