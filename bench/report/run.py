@@ -42,7 +42,7 @@ def _text(summaries: list[Summary]) -> str:
 
 
 def _text_run(summary: Summary, title: str) -> str:
-    head = [f"{title} {units.clean(summary.run)}", *units.settings(summary)]
+    head = [f"{title} {units.clean(summary.run)}", *units.phrases(units.settings(summary))]
     lines = [
         *wrap(" · ".join(head)),
         *wrap(" · ".join(words.outcome(summary))),
@@ -80,17 +80,14 @@ def _markdown(summaries: list[Summary]) -> str:
     heads = ["run", *words.COMPARE_HEADS]
     blocks = [f"### {len(summaries)} runs", markdown_table(heads, rows, texts=5), "Times in ms."]
     for summary in summaries:
-        run, verdict = quoted(summary.run), words.verdict(summary)
-        blocks.append(
-            f"<details{'' if summary.valid else ' open'}>"
-            f"<summary><code>{run}</code> {verdict}</summary>\n\n"
-            f"{_markdown_run(summary)}\n\n</details>"
-        )
+        head = f"<code>{quoted(summary.run)}</code> {words.verdict(summary)}"
+        folded = f"<details{'' if summary.valid else ' open'}><summary>{head}</summary>"
+        blocks.append(f"{folded}\n\n{_markdown_run(summary)}\n\n</details>")
     return "\n\n".join(blocks)
 
 
 def _markdown_run(summary: Summary) -> str:
-    facts = [*units.settings(summary), *words.outcome(summary)]
+    facts = [*units.phrases(units.settings(summary)), *words.outcome(summary)]
     blocks = [" · ".join(map(plain, facts)), f"**{words.verdict(summary)}**"]
     if summary.issues:
         blocks.append("\n".join(map(_markdown_issue, summary.issues)))
@@ -120,13 +117,9 @@ def _markdown_stages(heads: Sequence[str], rows: list[list[str]]) -> str:
     return markdown_table(heads, [list(map(plain, row)) for row in rows], texts=1)
 
 
-def _json(summaries: list[Summary]) -> str:
-    return as_json(summaries[0] if len(summaries) == 1 else summaries).decode()
-
-
 FORMATS: dict[str, Callable[[list[Summary]], str]] = {
     "text": _text,
-    "json": _json,
+    "json": lambda runs: as_json(runs[0] if len(runs) == 1 else runs).decode(),
     "md": _markdown,
     "html": render_html,
 }

@@ -12,7 +12,7 @@ from bench.ledger import units
 from bench.ledger.grid import Sweep, SweepPoint
 from bench.report.charts import scale
 from bench.report.grid import Table, facts, invalid, tables
-from bench.report.page import template
+from bench.report.page import span, template
 from pipelines.topologies.scenario import TOPOLOGIES
 
 TOP, BOTTOM = 26.0, 266.0
@@ -70,12 +70,11 @@ def headline(sweep: Sweep) -> str:
     trusted = [point for point in sweep.points if point.valid]
     if not trusted:
         return "INVALID: no number here can be trusted"
-    shares = sorted(point.broker_share for point in trusted if point.broker_share is not None)
+    shares = [point.broker_share for point in trusted if point.broker_share is not None]
     if not shares:
         return f"What each crop costs the chain {sweep.chain}"
-    low, high = units.percent(shares[0]), units.percent(shares[-1])
-    taken = low if low == high else f"{low} to {high}"
-    return f"{taken} of the time a request takes is in the broker, or waiting there for a worker"
+    taken = f"{span(shares)} of the time a request takes"
+    return f"{taken} is in the broker, or waiting there for a worker"
 
 
 def picture(table: Table) -> Picture:
