@@ -31,7 +31,7 @@ class Segment:
     label: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Bar:
     """A stacked bar with its total beside it; without segments where no request succeeded."""
 
@@ -107,26 +107,21 @@ def _chart(
 def run_bars(summary: Summary) -> list[Bar]:
     """One run's shares of the latency: over all requests and over the slowest."""
     bars = []
-    if summary.latency_ms is not None:
-        total = f"{units.number(summary.latency_ms.mean)} ms"
-        bars.append(_bar("all requests", summary, total=total))
+    if latency := summary.latency_ms:
+        bars.append(_bar("all requests", summary, total=f"{units.number(latency.mean)} ms"))
     if summary.tail_latency_ms is not None:
-        segments = _segments(summary.tail_stages)
-        total, tip = f"{units.number(summary.tail_latency_ms)} ms", words.tail_cause(summary)
-        bars.append(
-            Bar(label="slowest 1 %", total=total, tip=tip, segments=segments, valid=summary.valid)
-        )
+        total = f"{units.number(summary.tail_latency_ms)} ms"
+        slowest = _bar("slowest 1 %", summary, total=total, stages=summary.tail_stages)
+        bars.append(replace(slowest, tip=words.tail_cause(summary)))
     return bars
 
 
 def stages_of(summaries: Sequence[Summary]) -> list[str]:
     """The stages that took time in any run: inference, then the ledger's order, `other` last."""
     present = {name for s in summaries for name in [*s.stages, *s.tail_stages]}
-    order = {name: i for i, name in enumerate(STAGES)} | {
-        "inference": -1,
-        OTHER: len(present) + len(STAGES),
-    }
-    return sorted(present, key=lambda name: (order.get(name, len(STAGES)), name))
+    order = ["inference", *STAGES]
+    rank = {name: order.index(name) for name in order} | {OTHER: len(order) + 1}
+    return sorted(present, key=lambda name: (rank.get(name, len(order)), name))
 
 
 def css(stage: str) -> str:
@@ -143,14 +138,16 @@ def scale(largest: float) -> tuple[float, float]:
     return step, step * math.ceil(largest / step)
 
 
-def _bar(label: str, summary: Summary, *, total: str, full_ms: float | None = None) -> Bar:
-    return Bar(
-        label=label,
-        total=total,
-        tip=words.breakdown(summary),
-        segments=_segments(summary.stages, full_ms),
-        valid=summary.valid,
-    )
+def _bar(
+    label: str,
+    summary: Summary,
+    *,
+    total: str,
+    full_ms: float | None = None,
+    stages: Mapping[str, StageTime] | None = None,
+) -> Bar:
+    segments = _segments(summary.stages if stages is None else stages, full_ms)
+    return Bar(label, total, words.breakdown(summary), segments, summary.valid)
 
 
 def _segments(stages: Mapping[str, StageTime], full_ms: float | None = None) -> list[Segment]:

@@ -11,12 +11,18 @@ from typing import Any
 import tabulate
 
 from bench.ledger import units
+from bench.record.files import as_json
 
 WIDTH = 100
 Rows = Sequence[Sequence[str]]
 
 # How much wider than itself the library makes the head of a column; it has no argument for that.
 tabulate.MIN_PADDING = 0
+
+
+def json(thing: Any) -> str:
+    """Return it as indented JSON, as every command prints it."""
+    return as_json(thing).decode()
 
 
 def wrap(line: str, *, hang: str = "  ") -> list[str]:

@@ -13,7 +13,7 @@ import msgspec
 from bench.ledger import units
 from bench.ledger.grid import ALONE, Matrix, MatrixPoint, Sweep, SweepPoint, SweepRun
 from bench.ledger.summary import Summary
-from bench.record.files import as_json
+from bench.report import formats
 from bench.report.formats import markdown_table, plain, text_table, wrap
 from pipelines.topologies.scenario import BROKERLESS
 
@@ -99,22 +99,21 @@ def rows(matrix: Matrix) -> list[list[str]]:
         for point in matrix.points
         if point.place == ALONE and not point.valid
     }
-    return [
-        _row(point, alone=(point.pipeline, point.users) not in doubtful) for point in matrix.points
-    ]
-
-
-def _row(point: MatrixPoint, *, alone: bool) -> list[str]:
-    """A point as cells; `alone` says whether inference alone can be trusted."""
-    numbers = (
-        *(point.images_per_s, point.mean_ms, point.p99_ms),
-        _percent(point.not_inference_share),
-    )
-    return [
-        *(_label(point.pipeline), point.images, point.place, str(point.users)),
-        *(_number(value, valid=point.valid) for value in numbers),
-        _number(_percent(point.of_alone), valid=point.valid and alone),
-    ]
+    found = []
+    for point in matrix.points:
+        numbers = (
+            *(point.images_per_s, point.mean_ms, point.p99_ms),
+            _percent(point.not_inference_share),
+        )
+        beside = point.valid and (point.pipeline, point.users) not in doubtful
+        found.append(
+            [
+                *(_label(point.pipeline), point.images, point.place, str(point.users)),
+                *(_number(value, valid=point.valid) for value in numbers),
+                _number(_percent(point.of_alone), valid=beside),
+            ]
+        )
+    return found
 
 
 def _label(pipeline: str) -> str:
@@ -244,7 +243,7 @@ def _csv(grid: Sweep | Matrix) -> str:
 FORMATS: dict[str, Callable[[Sweep | Matrix], str]] = {
     "text": _text,
     "md": _markdown,
-    "json": lambda grid: as_json(grid).decode(),
+    "json": formats.json,
     "csv": _csv,
 }
 

@@ -96,11 +96,13 @@ def _differing(summaries: Sequence[Summary]) -> list[str]:
 def _labels(summaries: Sequence[Summary]) -> list[str]:
     """A name for each run: the settings that differ, and the run's own name where they do not."""
     names = [name for name in _differing(summaries) if name != "duration"]
-    labels = [" · ".join(filter(None, map(_settings(summary).get, names))) for summary in summaries]
-    keys = [(summary.images, label) for summary, label in zip(summaries, labels, strict=True)]
+    labels = [" · ".join(filter(None, map(_settings(one).get, names))) for one in summaries]
+    keys = [(one.images, label) for one, label in zip(summaries, labels, strict=True)]
     return [
-        key[1] if key[1] and keys.count(key) == 1 else " · ".join(filter(None, [key[1], s.run]))
-        for s, key in zip(summaries, keys, strict=True)
+        label
+        if label and keys.count((one.images, label)) == 1
+        else f"{label} · {one.run}".removeprefix(" · ")
+        for one, label in zip(summaries, labels, strict=True)
     ]
 
 

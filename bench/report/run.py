@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 
 from bench.ledger import units
 from bench.ledger.summary import Issue, Summary
-from bench.record.files import as_json
-from bench.report import words
+from bench.report import formats, words
 from bench.report.formats import code, markdown_table, plain, quoted, text_table, wrap
 from bench.report.page import render_html
 from pipelines.errors import VisiontaxError
@@ -119,7 +118,7 @@ def _markdown_stages(heads: Sequence[str], rows: list[list[str]]) -> str:
 
 FORMATS: dict[str, Callable[[list[Summary]], str]] = {
     "text": _text,
-    "json": lambda runs: as_json(runs[0] if len(runs) == 1 else runs).decode(),
+    "json": lambda runs: formats.json(runs[0] if len(runs) == 1 else runs),
     "md": _markdown,
     "html": render_html,
 }

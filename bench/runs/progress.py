@@ -70,12 +70,12 @@ class Progress:
 
 def _bar(total_s: float) -> progress.Progress:
     """A bar that only a tick draws, so that no thread of it runs while something is measured."""
-    from rich import progress
+    from rich import progress  # here, because it would cost every command its start
     from rich.console import Console
 
+    said = progress.TextColumn("{task.description}", markup=False)
     bar = progress.Progress(
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(),
+        *(said, progress.BarColumn()),
         console=Console(stderr=True),
         auto_refresh=False,
         transient=True,

@@ -60,15 +60,9 @@ OpenCV.decode = _slower
 
 LIMITS = ("mean < +5%", "stage.decode < +5%")
 HEADS = (
-    "job",
-    "decode  ",
-    "outcome   ",
-    f"{'B/A of the mean':22}",
-    "blocks",
-    f"{'took':>12}",
-    "blamed",
+    *("job", "decode  ", "outcome   ", f"{'B/A of the mean':22}", "blocks"),
+    *(f"{'took':>12}", "blamed"),
 )
-"""Wide enough for any job, because each is shown as soon as it has ended."""
 
 
 @dataclass(frozen=True)
