@@ -88,7 +88,7 @@ class Records:
 def records_of(requests: Iterable[Request]) -> Records:
     """Return the columns of the requests, holding on to none of them."""
     ids: list[str] = []
-    asked: list[str] = []
+    called: list[str] = []
     times, spans, calls, own = array("q"), array("q"), array("q"), array("q")
     failed = Counter[str]()
     models: dict[str, int] = {}
@@ -109,20 +109,24 @@ def records_of(requests: Iterable[Request]) -> Records:
         for where, (first, last) in bounds.items():
             own.extend((row, models.setdefault(where, len(models)), first, last))
         for id, sent, received, items, critical in map(_fields, request.calls):
-            asked.append(id)
+            called.append(id)
             calls.extend((row, sent, received, max(1, items), critical))
-    timed = _table(times, "due", "end")
-    traveled = _table(spans, *(field.name for field in fields(Spans)))
-    owned = _table(own, "row", "model", "first", "last")
-    called = _table(calls, "row", "sent", "received", "items", "critical")
-    names = pd.Series(list(models), dtype="str").to_numpy()
+    due, done = _table(times, columns=2)
+    names = pd.Series(list(models), dtype="str")
+    own_table = pd.DataFrame(
+        dict(zip(("row", "model", "first", "last"), _table(own, columns=4), strict=True))
+    )
+    own_table["model"] = names.to_numpy()[own_table["model"].to_numpy()]
+    call_columns = ("row", "sent", "received", "items", "critical")
+    call_table = pd.DataFrame(dict(zip(call_columns, _table(calls, columns=5), strict=True)))
+    call_table["id"] = pd.Series(called, dtype="str")
     return Records(
         ids,
-        timed["due"].to_numpy(),
-        timed["end"].to_numpy(),
-        Spans(*(traveled[name].to_numpy() for name in traveled)),
-        called.assign(id=pd.Series(asked, dtype="str")),
-        owned.assign(model=names[owned["model"]]).astype({"model": "str"}),
+        due,
+        done,
+        Spans(*_table(spans, columns=6)),
+        call_table,
+        own_table.astype({"model": "str"}),
         failed,
     )
 
@@ -130,10 +134,11 @@ def records_of(requests: Iterable[Request]) -> Records:
 _fields = msgspec.structs.astuple
 
 
-def _table(values: array[int], *columns: str) -> pd.DataFrame:
+def _table(values: array[int], *, columns: int) -> Ints:
     """The columns of rows that lie one after the other."""
-    rows = np.asarray(values, np.int64).reshape(-1, len(columns))
-    return pd.DataFrame({name: rows[:, at].copy() for at, name in enumerate(columns)})
+    if not values:
+        return np.zeros((columns, 0), np.int64)
+    return np.frombuffer(values, np.int64).reshape(-1, columns).T.copy()
 
 
 @dataclass(frozen=True)
