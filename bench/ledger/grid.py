@@ -10,13 +10,15 @@ import itertools
 import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from bench.ledger.summary import Summary
 from pipelines.errors import VisiontaxError
 from pipelines.topologies.scenario import NOBODY, TOPOLOGIES
+
+P = TypeVar("P", bound=msgspec.Struct)
 
 SCHEMA = 1
 ALONE = NOBODY
@@ -144,7 +146,7 @@ def sweep_of(summaries: Sequence[Summary]) -> Sweep:
         fanouts=sorted(set(map(fanout_of, summaries))),
         topologies=sorted({str(run.topology) for run in summaries}, key=_rank),
         points=[
-            _sweep_point(runs)
+            _point(SweepPoint, runs, fanout=fanout_of(runs[0]))
             for runs in _grouped(summaries, lambda run: (fanout_of(run), str(run.topology)))
         ],
         runs=[
@@ -185,7 +187,7 @@ def matrix_of(summaries: Sequence[Summary], *, device: str, note: str = "") -> M
     shared = _shared(["transport", "machine"], summaries, of="matrix")
     shared |= _shared(["preprocess"], served, of="matrix")
     points = [
-        _matrix_point(runs)
+        _point(MatrixPoint, runs, of_alone=None)
         for runs in _grouped(
             summaries,
             lambda run: (_rank(run.pipeline), run.users, _rank(run.images), _rank(run.place)),
@@ -240,37 +242,22 @@ def _median(values: Iterable[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def _common(runs: Sequence[Summary]) -> dict[str, Any]:
-    """What every point says of its runs."""
+def _point(kind: type[P], runs: Sequence[Summary], **own: Any) -> P:
+    """Return a point of that kind, of all that can be said of runs that were alike, and its own."""
     latencies = [run.latency_ms for run in runs if run.latency_ms]
-    return {
+    throughput = statistics.median(run.throughput_per_s for run in runs)
+    found = msgspec.structs.asdict(runs[0]) | {
+        "runs": len(runs),
+        "folders": [run.run for run in runs],
         "valid": all(run.valid for run in runs),
+        "throughput_per_s": throughput,
+        "images_per_s": throughput,
+        "crops_per_s": throughput * own.get("fanout", 0),
         "mean_ms": _median(latency.mean for latency in latencies),
         "p99_ms": _median(latency.p99 for latency in latencies),
+        "broker_share": _median(run.broker_share for run in runs),
+        "not_inference_share": _median(run.non_inference_share for run in runs),
+        "generator_cpu_share": _median(run.generator_cpu_share for run in runs),
+        **own,
     }
-
-
-def _sweep_point(runs: Sequence[Summary]) -> SweepPoint:
-    throughput, fanout = statistics.median(run.throughput_per_s for run in runs), fanout_of(runs[0])
-    return SweepPoint(
-        fanout=fanout,
-        topology=str(runs[0].topology),
-        runs=len(runs),
-        throughput_per_s=throughput,
-        crops_per_s=throughput * fanout,
-        broker_share=_median(run.broker_share for run in runs),
-        **_common(runs),
-    )
-
-
-def _matrix_point(runs: Sequence[Summary]) -> MatrixPoint:
-    """What is known without inference alone."""
-    return MatrixPoint(
-        **{name: getattr(runs[0], name) for name in ("pipeline", "images", "place", "users")},
-        images_per_s=statistics.median(run.throughput_per_s for run in runs),
-        not_inference_share=_median(run.non_inference_share for run in runs),
-        of_alone=None,
-        generator_cpu_share=_median(run.generator_cpu_share for run in runs),
-        folders=[run.run for run in runs],
-        **_common(runs),
-    )
+    return kind(**{name: found[name] for name in kind.__struct_fields__})
