@@ -8,7 +8,7 @@ from bench.compare.comparison import MARKS, SAME, Comparison, Row, apart
 from bench.compare.observations import STAGE
 from bench.compare.randomization import LEVEL
 from bench.ledger.units import ABSENT, count, number
-from bench.record.files import as_json
+from bench.report import formats
 from bench.report.formats import markdown_table, plain, text_table, wrap
 
 HEADS = ("metric", "A", "B", "B/A", f"{100 * LEVEL:.0f} % interval", "mark")
@@ -96,12 +96,8 @@ def _markdown(comparison: Comparison) -> str:
     return "\n\n".join(blocks)
 
 
-def _json(comparison: Comparison) -> str:
-    return as_json(comparison).decode()
-
-
 FORMATS: dict[str, Callable[[Comparison], str]] = {
     "text": _text,
     "md": _markdown,
-    "json": _json,
+    "json": formats.json,
 }

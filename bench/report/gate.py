@@ -10,8 +10,7 @@ from bench.compare.gate import INVALID, NOISY, REGRESSION, Decision, Gate
 from bench.compare.measured import told
 from bench.compare.randomization import LEVEL
 from bench.ledger.units import ABSENT, clean, number
-from bench.record.files import as_json
-from bench.report import comparison, run
+from bench.report import comparison, formats, run
 from bench.report.formats import markdown_table, plain, text_table, wrap
 
 HEADS = ("limit", "outcome", "A", "B", "B/A", f"{100 * LEVEL:.0f} % interval")
@@ -97,8 +96,4 @@ def _markdown(gate: Gate) -> str:
     return "\n\n".join(blocks)
 
 
-def _json(gate: Gate) -> str:
-    return as_json(gate).decode()
-
-
-FORMATS: dict[str, Callable[[Gate], str]] = {"text": _text, "md": _markdown, "json": _json}
+FORMATS: dict[str, Callable[[Gate], str]] = {"text": _text, "md": _markdown, "json": formats.json}

@@ -137,14 +137,6 @@ def start_load(plan: Plan, folder: Path, *, workers: Sequence[Child] = ()) -> Ch
     return Child("the load", command, log=folder / LOG, patience_s=STOP_TIMEOUT_S)
 
 
-class CutShortError(VisiontaxError):
-    """Not all runs could be made; `folders` are those that were."""
-
-    def __init__(self, message: str, *, hint: str, folders: list[Path]) -> None:
-        super().__init__(message, hint=hint)
-        self.folders = folders
-
-
 def each_run(plans: Sequence[Plan]) -> Iterator[Path]:
     """Make the runs one after the other and yield their folders.
 
@@ -152,32 +144,12 @@ def each_run(plans: Sequence[Plan]) -> Iterator[Path]:
     has left no server for the next one.
     """
     lengths = [plan.settings.warmup_s + plan.duration_s + OVERHEAD_S for plan in plans]
-    progress = Progress(sum(lengths))
-    try:
+    with Progress(sum(lengths)) as progress:
         for number, (plan, length) in enumerate(zip(plans, lengths, strict=True), start=1):
             progress.step(f"[{number}/{len(plans)}] {plan.title}", seconds=length)
             yield execute(plan, tick=progress.tick)
             _check_alive(plan.settings)
             progress.done()
-    finally:
-        progress.clear()
-
-
-def execute_all(plans: Sequence[Plan]) -> list[Path]:
-    """Make the runs as `each_run` does and return their folders.
-
-    Raises CutShortError when one cannot be made, or has left no server for the next one.
-    """
-    folders: list[Path] = []
-    try:
-        for folder in each_run(plans):
-            folders.append(folder)  # one by one: what was made counts also when the next fails
-    except VisiontaxError as error:
-        raise CutShortError(str(error), hint=error.hint, folders=folders) from error
-    except KeyboardInterrupt:
-        say_where(folders)
-        raise
-    return folders
 
 
 def _check_alive(settings: scenario.Settings) -> None:

@@ -162,7 +162,7 @@ def test_each_job_has_a_line_and_the_end_says_how_often_the_gate_was_wrong(
 ) -> None:
     done = invoke(tmp_path, "--same", 2, "--slower", 1)
     assert done.return_value == 0
-    head, *rows, alarm, found, share = done.stdout.splitlines()
+    head, _, *rows, alarm, found, share = done.stdout.splitlines()
     assert head.split()[:3] == ["job", "decode", "outcome"]
     assert sorted(row.split()[1] for row in rows) == ["+10", "the", "the"]
     (slower,) = (row for row in rows if "+10 %" in row)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import text_format
+from need import need_built
 from networks import DNNS, ROOT
 from processes import run
 from tritonclient.grpc.model_config_pb2 import ModelConfig

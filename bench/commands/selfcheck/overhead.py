@@ -10,21 +10,19 @@ import json
 import signal
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import click
 import psutil
 
-from bench.commands.selfcheck.rounds import Throughputs, options, show
+from bench.commands.selfcheck.rounds import Tick, options, show, take_turns
 from bench.record import folders, scenario
 from bench.runs.equipment import equipped
-from bench.runs.order import abba
-from bench.runs.progress import Progress
 from bench.runs.run import Plan, start_load
 from pipelines.errors import VisiontaxError
 from pipelines.servers import control
 
-KINDS = ("recorded", "unrecorded")
 SETTLE_S = 1.0
 """How long after each change nothing is counted."""
 
@@ -81,21 +79,23 @@ class SwitchedLoad:
 @options(rounds=24, duration="4s")
 def command(images: str, users: int, rounds: int, duration: float, folder: Path) -> None:
     """Measure what tracing and recording cost: throughput with them and without, in turn."""
-    whole_s = 2 * rounds * (duration + SETTLE_S)
-    taken: dict[str, list[float]] = {name: [] for name in KINDS}
+    length_s = duration + SETTLE_S
     with equipped([scenario.Settings(images=images, users=users)]) as (settings,):
-        plan = Plan(settings, duration_s=whole_s + 60, results=folder)
-        progress = Progress(whole_s)
+        plan = Plan(settings, duration_s=2 * rounds * length_s + 60, results=folder)
         load = SwitchedLoad(plan, folders.make_folder(folder, settings))
         try:
             load.wait(settings.warmup_s)
-            for number, kind in enumerate(abba(*KINDS, rounds=rounds), start=1):
-                progress.step(f"[{number}/{2 * rounds}] {kind}", seconds=duration + SETTLE_S)
-                load.record(wanted=kind == KINDS[0])
+
+            def measure(_: Tick, *, wanted: bool) -> float:
+                load.record(wanted=wanted)
                 time.sleep(SETTLE_S)
-                taken[kind].append(load.throughput(duration))
-                progress.done()
+                return load.throughput(duration)
+
+            kinds = {"recorded": True, "unrecorded": False}
+            taken = take_turns(
+                {kind: (length_s, partial(measure, wanted=on)) for kind, on in kinds.items()},
+                rounds=rounds,
+            )
         finally:
-            progress.clear()
             load.stop()
-    show(Throughputs(*taken.values()), names=KINDS)
+    show(taken)

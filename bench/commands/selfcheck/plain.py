@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
 import msgspec
 
-from bench.commands.selfcheck.rounds import interleave, options, show
+from bench.commands.selfcheck.rounds import length_s, options, show, take_turns, throughput
 from bench.record import scenario
 from bench.runs import equipment
 from bench.runs.equipment import equipped
@@ -48,5 +49,9 @@ def command(images: str, users: int, rounds: int, duration: float, folder: Path)
         b = replace(
             a, settings=msgspec.structs.replace(settings, transport="plain", server=plain.url)
         )
-        measured = interleave(a, b, rounds=rounds)
-    show(measured, names=("ensemble", "plain"))
+        kinds = {"ensemble": a, "plain": b}
+        taken = take_turns(
+            {kind: (length_s(plan), partial(throughput, plan)) for kind, plan in kinds.items()},
+            rounds=rounds,
+        )
+    show(taken)
