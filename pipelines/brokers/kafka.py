@@ -23,7 +23,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from pipelines.brokers import Broker, is_reply, kafka_topics
+from pipelines.brokers import Broker, is_reply, kafka_topics, threads
 from pipelines.brokers.kafka_settings import (
     CONSUMER,
     PATIENCE_S,
@@ -32,7 +32,6 @@ from pipelines.brokers.kafka_settings import (
     Setting,
     connection,
 )
-from pipelines.brokers.threads import Thread
 from pipelines.errors import BrokerError
 
 P = ParamSpec("P")
@@ -49,7 +48,8 @@ def _on_thread(call: Callable[Concatenate[Kafka, P], T]) -> Callable[Concatenate
     @functools.wraps(call)
     def made(self: Kafka, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return self._thread.call(call, self, *args, **kwargs)
+            result: T = threads.call(self._thread, call, self, *args, **kwargs)
+            return result
         except KafkaException as error:
             raise self._error(error.args[0]) from error
 
@@ -64,7 +64,7 @@ class Kafka(Broker):
     def __init__(self, url: str, *, takeover_s: float) -> None:
         self._url = url
         self._takeover_ms = max(10, round(takeover_s * 1000))
-        self._thread = Thread()
+        self._thread = threads.pool()
         self._made: set[str] = set()
         self._producer: Producer | None = None
         self._delivered = 0
@@ -79,7 +79,8 @@ class Kafka(Broker):
         """As Broker.close; a topic of replies goes with its taker."""
         with contextlib.suppress(BrokerError):
             self._close()
-        self._thread.end()
+        if self._thread is not None:
+            self._thread.kill()
 
     def _error(self, error: KafkaError, cause: str = "") -> BrokerError:
         refused = error.code() > 0  # the library's own complaints are below

@@ -57,7 +57,7 @@ class Services:
             patch.setitem(kafka.PROPERTIES, "broker.session.timeout.ms", "3000")
             patch.setitem(kafka.PROPERTIES, "broker.heartbeat.interval.ms", "500")
             running = SERVICES[name](self._folder, port)
-        running.wait_ready(timeout_s=TIMEOUT_S)
+        running.wait_ready()
         self._running[name] = running
 
     def empty(self) -> None:
