@@ -19,12 +19,14 @@ import pytest
 from processes import (
     BENCH,
     LOCUST,
+    PROGRAMS,
     ROOT,
     TIMEOUT_S,
     alive,
     bench,
     ended,
     family,
+    loading,
     run,
     started,
     until,
@@ -312,15 +314,11 @@ def test_no_further_run_is_made_when_the_server_has_died(
     assert "\nhint: " in said
 
 
-@pytest.mark.parametrize("program", ["locust", "bench run"])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_no_triton_at_the_address(tmp_path: Path, program: str) -> None:
     address = f"127.0.0.1:{processes.free_port()}"
     started_s = time.monotonic()
-    if program == "locust":
-        done = run(LOCUST, "--headless", "-t", "5s", *locust(address, tmp_path))
-    else:
-        options = ("--server", address, "--results", tmp_path)
-        done = bench("run", "classification", "--images", "small", *options)
+    done = loading(program, "--server", address, "--results", tmp_path, *SMALL)
     assert time.monotonic() - started_s < 30
     assert done.returncode == 1
     assert f"error: Triton is not ready at {address}\nhint: is 'bench serve'" in done.stderr
@@ -343,14 +341,11 @@ def test_an_unknown_option_or_value_lists_the_known_ones() -> None:
     assert all(way in with_locust.stderr for way in WAYS)
 
 
-@pytest.mark.parametrize("program", ["locust", "bench run"])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_a_results_folder_that_is_none_is_said_at_once(tmp_path: Path, program: str) -> None:
     (tmp_path / "file").write_text("in the way")
     where = ("--results", tmp_path / "file", *SMALL, "--transport", "fake")
-    if program == "locust":
-        done = run(LOCUST, "--headless", "-t", "30s", *where)
-    else:
-        done = bench("run", "classification", *where)
+    done = loading(program, *where)
     assert done.returncode == 1
     assert f"error: cannot make {tmp_path / 'file'}/" in done.stderr
     assert "hint: " in done.stderr

@@ -57,6 +57,17 @@ def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(arguments, int(code), output.getvalue(), errors.getvalue())
 
 
+PROGRAMS = ("locust", "bench run")
+
+
+def loading(program: str, *options: object) -> subprocess.CompletedProcess[str]:
+    """Run the classification by one of PROGRAMS; by Locust for half a minute at most."""
+    if program == "locust":
+        named = ["--host" if option == "--server" else option for option in options]
+        return run(LOCUST, "--headless", "-t", "30s", *named)
+    return bench("run", "classification", *options)
+
+
 def refused(*arguments: object, code: int, words: str) -> str:
     """Call `bench`, which must exit so and say these words; all that it says on stderr."""
     done = bench(*arguments)
