@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from browser import opened
 from click.testing import CliRunner
 from made_up import MadeUp
+from pages import Elements
 from summaries import failed, summary
 
 from bench.commands.cli import bench
@@ -250,34 +250,6 @@ def test_a_hostile_name_is_only_text() -> None:
 
 
 # The page
-
-
-class Elements(HTMLParser):
-    """Tags, attributes, and the cells of each table by its name."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.tables: dict[str, list[str]] = {}
-        self._cells: list[str] | None = None
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag == "table":
-            self._cells = self.tables[str(dict(attrs)["data-table"])] = []
-        if tag in ("td", "th") and self._cells is not None:
-            self._cells.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "table":
-            self._cells = None
-
-    def handle_data(self, data: str) -> None:
-        if self._cells:
-            self._cells[-1] += data.strip()
 
 
 def test_every_picture_has_its_table_with_the_same_numbers() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from jpegs import encode, photograph
 from need import NEEDS, need
-from processes import LOCUST, bench, run
+from processes import PROGRAMS, loading
 
 from pipelines import processes
 from pipelines.engines import cuda_shm
@@ -139,15 +139,12 @@ def test_what_triton_refuses_is_said_at_every_request(
 
 
 @pytest.mark.skipif(NEEDS["gpu"].is_there(), reason="there is a GPU")
-@pytest.mark.parametrize("program", ["locust", "bench run"])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_without_a_gpu_it_is_said_before_the_first_request(
     triton: triton.Server, tmp_path: Path, program: str
 ) -> None:
     how = ("--transport", "cuda-shm", "--images", "small", "--results", tmp_path)
-    if program == "locust":
-        done = run(LOCUST, "--headless", "-t", "5s", "--host", triton.url, *how)
-    else:
-        done = bench("run", "classification", "--server", triton.url, *how)
+    done = loading(program, "--server", triton.url, *how)
     assert done.returncode == 1
     assert f"error: {TOLD}" in done.stderr
     assert "\nhint: use --transport shm" in done.stderr

@@ -4,16 +4,13 @@ server wants it.
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from drop_ins import drop_in, instance
 from jpegs import GOOD, ODD
 
 from pipelines import paths, tasks
@@ -60,33 +57,8 @@ def test_dali_gives_what_the_graph_gives(triton: triton.Server) -> None:
 
 @pytest.fixture
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module of a drop-in, without the server around it."""
-    monkeypatch.setitem(
-        sys.modules,
-        "triton_python_backend_utils",
-        types.ModuleType("triton_python_backend_utils"),
-    )
-    path = paths.BACKENDS / request.param / "model.py"
-    spec = importlib.util.spec_from_file_location(f"drop_in_{request.param}", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def instance(model: str, **place: str) -> dict[str, str]:
-    """What the server tells an instance when it starts."""
-    outputs = [{"name": "tensor"}, {"name": "size"}]
-    config = {"max_batch_size": 8, "input": [{"name": "input"}], "output": outputs}
-    on_cpu = {"model_instance_kind": "CPU", "model_instance_device_id": "0"}
-    return {
-        "model_config": json.dumps(config),
-        "model_repository": str(paths.REPOSITORY / model),
-        "model_version": "1",
-        "model_name": model,
-        **(on_cpu | place),
-    }
+    """The module of a drop-in."""
+    return drop_in(request.param, monkeypatch)
 
 
 ON_GPU_3 = {"model_instance_kind": "GPU", "model_instance_device_id": "3"}
