@@ -13,11 +13,14 @@ DOCS_CHECKS := tests/project/test_docs.py
 PACKAGES := $(VENV)/.stamp
 MODELS := build/models.stamp
 IMAGES := build/images.stamp
-MODEL_SOURCES := $(wildcard bench/prepare/*.py bench/prepare/dnns/*.py pipelines/tasks/*.py pipelines/preprocess/*.py \
+MODEL_SOURCES := $(wildcard bench/prepare/*.py bench/prepare/pins.toml bench/prepare/dnns/*.py pipelines/tasks/*.py pipelines/preprocess/*.py \
 	triton_repo/*/config.pbtxt)
-IMAGE_SOURCES := $(wildcard bench/prepare/packages.py bench/prepare/pins.py bench/prepare/images/*.py)
+IMAGE_SOURCES := $(wildcard bench/prepare/packages.py bench/prepare/pins.* bench/prepare/images/*.py)
 SETUP := $(PACKAGES) $(MODELS) $(IMAGES)
 KAFKA := build/kafka.stamp
+
+SEED := $(or $(SEED),$(shell date +%s))
+PYTEST = $(BIN)/python -m pytest -q --without="$(WITHOUT)" $(if $(filter random,$(ORDER)),-p randomly --randomly-seed=$(SEED))
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header $(if $(UPGRADE),--upgrade)
@@ -37,9 +40,11 @@ demo: $(SETUP)  ## measure the built-in pipelines on this machine and write a re
 serve: $(SETUP)  ## start the inference server and keep it running
 	@$(BIN)/bench serve
 
-test: $(SETUP)  ## the whole test suite
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone"
-	@$(BIN)/python -m pytest -q -m alone
+test: $(SETUP)  ## the whole test suite (WITHOUT="kafka java": as if they were not here; ORDER=random SEED=1)
+	@code=0; \
+	$(PYTEST) -m alone || code=$$?; \
+	$(PYTEST) -n 2 --dist loadfile -m "not alone" || code=$$?; \
+	exit $$code
 
 lint: $(PACKAGES)  ## style, types, import rules, and the docs' own checks
 	@$(BIN)/ruff check .

@@ -20,6 +20,11 @@ class VisiontaxError(Exception):
         self.hint = hint
 
 
+def words(error: Exception) -> str:
+    """Return what to say of an error: of one that is not ours, its kind too."""
+    return str(error) if isinstance(error, VisiontaxError) else f"{type(error).__name__}: {error}"
+
+
 class ImageError(VisiontaxError):
     """An image cannot be preprocessed."""
 

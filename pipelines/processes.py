@@ -1,4 +1,7 @@
-"""Child processes that end with their parent, however that ends."""
+"""The one way to run a process: a child that ends with its parent, however that ends.
+
+It also names what a process owns outside itself, and sweeps what killed ones have left.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -13,84 +17,239 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple, Self
 
-from pipelines import processes
+import psutil
+
 from pipelines.errors import ServerError
 
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
 
-def spawn(
-    command: Sequence[str],
-    *,
-    output: BinaryIO,
-    environment: Mapping[str, str] | None = None,
-    folder: Path | None = None,
-) -> subprocess.Popen[bytes]:
-    """Start the command, in `folder`, as the head of a process group; what it says is `output`."""
-    return subprocess.Popen(
-        ["setpriv", "--pdeathsig", "TERM", "--", *command],
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        cwd=folder,
-        env=environment,
-        start_new_session=True,
-    )
+ENDS_WITHIN_S = 55.0
+"""What a command of ours started has ended so long after a Ctrl-C or SIGTERM, stuck or not.
+
+A second one ends it at once.
+"""
+
+AGAIN_S = 5.0
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
+_end_by_s: float | None = None
+"""When that is, on the monotonic clock; None until this process is told to end."""
 
 
-def end(process: subprocess.Popen[bytes], *, ask: signal.Signals, patience_s: float) -> None:
-    """Ask it to end, and after `patience_s` leave nothing of its group."""
-    end_all([process], ask=ask, patience_s=patience_s)
+def end_on_signals(then: Callable[[], object] | None = None) -> None:
+    """From now on SIGINT and SIGTERM raise KeyboardInterrupt, or do `then` the first time.
 
-
-def end_all(
-    processes: Sequence[subprocess.Popen[bytes]], *, ask: signal.Signals, patience_s: float
-) -> None:
-    """Ask all of them at once to end, and after `patience_s` each leave nothing of their groups."""
-    try:
-        for process in processes:
-            if process.poll() is None:
-                process.send_signal(ask)
-        for process in processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(patience_s)
-    finally:  # also after a second, impatient Ctrl-C
-        for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def wait_line(
-    process: subprocess.Popen[bytes], log: Path, *, ending: str, timeout_s: float
-) -> bool:
-    """Wait until the last line in its log ends so; return False when it has ended before.
-
-    Raises TimeoutError when neither is so after `timeout_s`.
+    A shell starts what a script runs in the background with SIGINT ignored, and Python leaves that.
     """
-    deadline = time.monotonic() + timeout_s
-    while not last_line(log).endswith(ending):
-        if process.poll() is not None:
+
+    def told(*_: object) -> None:
+        global _end_by_s
+        first, patience_s = _end_by_s is None, ENDS_WITHIN_S if _end_by_s is None else 0.0
+        _end_by_s = time.monotonic() + patience_s
+        # Whoever swallows it, or is stuck, is told again.
+        signal.setitimer(signal.ITIMER_REAL, patience_s or AGAIN_S, AGAIN_S)
+        if then is None or not first:
+            raise KeyboardInterrupt
+        then()
+
+    for number in (*ENDING, signal.SIGALRM):
+        signal.signal(number, told)
+
+
+def outlive_signals() -> None:
+    """From now on SIGINT and SIGTERM do nothing: this process ends with its standard input."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+class Complaint(NamedTuple):
+    """Why a process has ended, in its words; `own` where it is the error of a command of ours."""
+
+    words: str
+    hint: str
+    own: bool
+
+
+class Child:
+    """A process of ours, the head of a group; it ends with `stop`, with its `with`, or with us.
+
+    It says what it says in `log`, which is emptied first, or without one where we do. One that is
+    `piped` says lines on a pipe, and is asked to end by the end of its standard input.
+    """
+
+    ask_by = signal.SIGTERM
+    telling = "^error: "
+    """What a line of its log matches that says why it has ended."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path | None = None,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        piped: bool = False,
+        is_ready: Callable[[Child], bool] = lambda _: True,
+        start_timeout_s: float = START_TIMEOUT_S,
+        patience_s: float = STOP_TIMEOUT_S,
+    ) -> None:
+        """Start the command, in `folder`; `is_ready` says so of this child.
+
+        It has `start_timeout_s` to become ready, and `patience_s` to end when it is asked to.
+        """
+        self.name, self.log, self._is_ready = name, log, is_ready
+        self._start_timeout_s, self.patience_s = start_timeout_s, patience_s
+        with log.open("wb") if log else contextlib.nullcontext() as said:
+            self.process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "TERM", "--", *command],
+                stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if piped else said,
+                stderr=said,
+                cwd=folder,
+                env=environment,
+                start_new_session=True,
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self.process.poll() is None
+
+    def wait_ready(self) -> None:
+        """Return when it is ready. Raises ServerError in its own words when it ends or is late."""
+        deadline = time.monotonic() + self._start_timeout_s
+        while self.alive and time.monotonic() < deadline:
+            if self._is_ready(self):
+                return
+            time.sleep(0.02)
+        said = self.complaint()
+        if not self.alive:
+            raise ServerError(f"{self.name} stopped while starting: {said.words}", hint=said.hint)
+        self.stop()
+        late = f"{self.name} was not ready after {self._start_timeout_s:.0f} s"
+        raise ServerError(late, hint=said.hint)
+
+    def complaint(self) -> Complaint:
+        """Return the first telling line of its log, or the last line, with a hint."""
+        lines = self.lines()
+        telling = (at for at, line in enumerate(lines) if re.search(self.telling, line))
+        at = next(telling, len(lines) - 1)
+        hint = next((x for x in lines[at + 1 : at + 2] if x.startswith("hint: ")), "")
+        return Complaint(
+            lines[at].removeprefix("error: ").strip("| ")[:300],
+            hint.removeprefix("hint: ") or (f"see {self.log}" if self.log else "it said why above"),
+            own=lines[at].startswith("error: "),
+        )
+
+    def lines(self) -> list[str]:
+        """Return what its log says by now, or that it says nothing."""
+        said = self.log.read_text(errors="replace") if self.log else ""
+        return [line for line in said.splitlines() if line.strip()] or ["it said nothing"]
+
+    def stop(self) -> None:
+        """Ask it to end, and when its patience is over leave nothing of it."""
+        stop_all([self])
+
+    def _ask(self) -> None:
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        elif self.alive:
+            self.process.send_signal(self.ask_by)
+
+    def wait(self, seconds: float) -> None:
+        """Return when it has ended, or after so long."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+
+    def kill(self) -> None:
+        """End it at once, and its group, and what it has started in groups of their own."""
+        started: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            if self.alive:
+                started = psutil.Process(self.process.pid).children(recursive=True)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for each in started:
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def logged(ending: str) -> Callable[[Child], bool]:
+    """Return what says of a child whether the last line of its log ends so."""
+    return lambda child: child.lines()[-1].endswith(ending)
+
+
+def answered(child: Child) -> bool:
+    """Whether a piped child has said a line."""
+    pipe = child.process.stdout
+    assert pipe is not None
+    return bool(select.select([pipe], [], [], 0)[0]) and bool(pipe.readline())
+
+
+def stop_all(children: Sequence[Child]) -> None:
+    """Ask all of them at once to end, and when their patience is over leave nothing of any."""
+    try:
+        for child in children:
+            child._ask()
+        for child in children:
+            child.wait(_left(child.patience_s))
+    finally:  # also after a second, impatient Ctrl-C
+        for child in children:
+            child.kill()
+
+
+def _left(patience_s: float) -> float:
+    """So much of the patience as leaves, when we are to end, some time for what is stopped next."""
+    if _end_by_s is None:
+        return patience_s
+    return min(patience_s, max(0.0, _end_by_s - time.monotonic()) * 3 / 4)
+
+
+def free_port(wanted: int | None = None, *, count: int = 1) -> int:
+    """Return the port wanted, or any, such that it and the next of `count` are free on HOST.
+
+    Raises ServerError when one is in use.
+    """
+    for _ in range(100):
+        port = wanted or _any_port()
+        taken = [each for each in range(port, port + count) if not is_free(each)]
+        if not taken:
+            return port
+        if wanted:
+            cure = "stop what uses it, or choose another --port"
+            raise ServerError(f"port {taken[0]} is in use", hint=cure)
+    raise ServerError(f"no {count} free ports in a row", hint="choose one with --port")
+
+
+def _any_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens on the port of HOST."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as what we start binds
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError):
             return False
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.02)
     return True
-
-
-def last_line(log: Path) -> str:
-    """Return the last line of a log, or that there is none."""
-    return (log.read_text(errors="replace").splitlines() or ["it said nothing"])[-1]
-
-
-def complaint(log: Path) -> tuple[str, str] | None:
-    """Return the error that a command of ours left in its log, and its hint; None without one."""
-    lines = log.read_text(errors="replace").splitlines()
-    for line, after in zip(lines, [*lines[1:], ""], strict=True):
-        if line.startswith("error: "):
-            hint = after.removeprefix("hint: ") if after.startswith("hint: ") else ""
-            return line.removeprefix("error: "), hint
-    return None
 
 
 PREFIX = "visiontax"
@@ -149,126 +308,3 @@ def _is_gone(pid: int) -> bool:
     except (OSError, OverflowError):
         return True
     return status.rpartition(")")[2].split()[0] in "ZX"
-
-
-HOST = "127.0.0.1"
-
-
-def free_port() -> int:
-    """Return a port such that it and the next two are free on HOST: HTTP, gRPC, metrics."""
-    for _ in range(100):
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            port = int(probe.getsockname()[1])
-        if port < 65000 and all(is_free(port + i) for i in range(3)):
-            return port
-    raise ServerError("no three free ports in a row", hint="choose one with --port")
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Triton binds
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-HOST = "127.0.0.1"
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 10.0
-
-
-class Service:
-    """A running service; its log is `<folder>/<name>.log`, its data `<folder>/<name>-data`."""
-
-    def __init__(
-        self,
-        name: str,
-        process: subprocess.Popen[bytes],
-        *,
-        port: int,
-        folder: Path,
-        is_ready: Callable[[str], bool],
-    ) -> None:
-        self.name = name
-        self.process = process
-        self.port = port
-        self.log = folder / f"{name}.log"
-        self._data = data_folder(folder, name)
-        self._is_ready = is_ready
-
-    @property
-    def url(self) -> str:
-        """The address, host:port."""
-        return f"{HOST}:{self.port}"
-
-    def wait_ready(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Return when it answers. Raises ServerError when it stops or is late."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise ServerError(
-                    f"{self.name} stopped while starting: {self._complaint()}",
-                    hint=f"the whole story is in {self.log}",
-                )
-            if self._is_ready(self.url):
-                return
-            time.sleep(0.02)
-        self.stop()
-        raise ServerError(
-            f"{self.name} was not ready after {timeout_s:.0f} s",
-            hint=f"the whole story is in {self.log}",
-        )
-
-    def _complaint(self) -> str:
-        log = [line for line in self.log.read_text(errors="replace").splitlines() if line]
-        telling = [line for line in log if re.search(r"error|exception|fatal", line, re.IGNORECASE)]
-        return (telling or log or ["it said nothing"])[0].strip()[:300]
-
-    def stop(self) -> None:
-        """End it, and remove its data; the log stays."""
-        try:
-            processes.end(self.process, ask=signal.SIGTERM, patience_s=STOP_TIMEOUT_S)
-        finally:
-            shutil.rmtree(self._data, ignore_errors=True)
-
-    def __enter__(self) -> Service:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-
-def data_folder(folder: Path, name: str) -> Path:
-    """Return where the service `name` with its log in `folder` keeps its data."""
-    return folder / f"{name}-data"
-
-
-def start(
-    name: str,
-    command: Sequence[str],
-    *,
-    port: int,
-    folder: Path,
-    is_ready: Callable[[str], bool],
-) -> Service:
-    """Start a service that listens on `port` of HOST; `is_ready` asks the one at a host:port."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.log").open("ab") as log:
-        process = processes.spawn(command, output=log)
-    return Service(name, process, port=port, folder=folder, is_ready=is_ready)
-
-
-def choose_port(wanted: int | None) -> int:
-    """Return the port wanted, or any free one. Raises ServerError when it is in use."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the services bind
-        try:
-            probe.bind((HOST, wanted or 0))
-        except OSError as error:
-            raise ServerError(
-                f"port {wanted} is in use", hint="stop what uses it, or choose another one"
-            ) from error
-        return int(probe.getsockname()[1])

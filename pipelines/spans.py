@@ -4,8 +4,6 @@ All times are integer nanoseconds of CLOCK_MONOTONIC, which Python's `time.monot
 Triton's trace share on one host.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import msgspec
@@ -26,30 +24,26 @@ class Stage:
 _INFERENCE, _COPY, _PREPROCESS, _QUEUE, _BROKER, _TRANSFER = 6, 5, 4, 3, 2, 1
 
 STAGES: dict[str, Stage] = {
-    stage.name: stage
-    for stage in (
-        Stage("schedule", _TRANSFER, "due to started: the load generator was late"),
-        Stage("encode", _TRANSFER, "building and serialising the request"),
-        Stage(
-            "send",
-            _TRANSFER,
-            "client starts to send until the server has received and unpacked all",
-        ),
-        Stage("publish", _BROKER, "building a message, until the broker's client has it"),
-        Stage("broker", _BROKER, "with the broker: sent, stored, waiting, delivered"),
-        Stage("consume", _BROKER, "unpacking a message that was taken off the broker"),
-        Stage("queue", _QUEUE, "waiting for a scheduler, a batch, or the rest of a batch"),
-        Stage("input", _COPY, "tensors handed to the model"),
-        Stage("preprocess", _PREPROCESS, "decode, resize and normalize in one box"),
-        Stage("decode", _PREPROCESS, "compressed bytes to pixels"),
-        Stage("resize", _PREPROCESS, "pixels cropped and scaled to the model's size"),
-        Stage("normalize", _PREPROCESS, "pixels to the model's float tensor"),
-        Stage("inference", _INFERENCE, "inside the DNN"),
-        Stage("output", _COPY, "results copied out of the model"),
-        Stage("postprocess", _PREPROCESS, "raw outputs to an answer: top-k, boxes, masks"),
-        Stage("gather", _BROKER, "putting the answers of all crops together"),
-        Stage("receive", _TRANSFER, "server starts to send until the client has all"),
-        Stage("parse", _TRANSFER, "unpacking the reply"),
+    name: Stage(name, priority, meaning)
+    for name, priority, meaning in (
+        ("schedule", _TRANSFER, "due to started: the load generator was late"),
+        ("encode", _TRANSFER, "building and serialising the request"),
+        ("send", _TRANSFER, "client starts to send until the server has received and unpacked all"),
+        ("publish", _BROKER, "building a message, until the broker's client has it"),
+        ("broker", _BROKER, "with the broker: sent, stored, waiting, delivered"),
+        ("consume", _BROKER, "unpacking a message that was taken off the broker"),
+        ("queue", _QUEUE, "waiting for a scheduler, a batch, or the rest of a batch"),
+        ("input", _COPY, "tensors handed to the model"),
+        ("preprocess", _PREPROCESS, "decode, resize and normalize in one box"),
+        ("decode", _PREPROCESS, "compressed bytes to pixels"),
+        ("resize", _PREPROCESS, "pixels cropped and scaled to the model's size"),
+        ("normalize", _PREPROCESS, "pixels to the model's float tensor"),
+        ("inference", _INFERENCE, "inside the DNN"),
+        ("output", _COPY, "results copied out of the model"),
+        ("postprocess", _PREPROCESS, "raw outputs to an answer: top-k, boxes, masks"),
+        ("gather", _BROKER, "putting the answers of all crops together"),
+        ("receive", _TRANSFER, "server starts to send until the client has all"),
+        ("parse", _TRANSFER, "unpacking the reply"),
     )
 }
 """Every stage by name, in the order in which a request passes them. `other` is what is left."""

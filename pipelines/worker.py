@@ -3,9 +3,6 @@
 It takes work at least once, and waits for a broker that is away.
 """
 
-from __future__ import annotations
-
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -15,13 +12,12 @@ from typing import Any
 import click
 import msgspec
 
-from pipelines import tasks
+from pipelines import processes, tasks
 from pipelines.brokers import BROKERS, Broker, broker
 from pipelines.engines.choose import engine
 from pipelines.errors import BrokerError, VisiontaxError
 from pipelines.servers import malloc
 from pipelines.topologies.brokered.messages import STAGES
-from pipelines.topologies.brokered.packing import Packing
 from pipelines.topologies.brokered.stages import First, Second
 from pipelines.topologies.scenario import Setup, click_options
 
@@ -46,38 +42,35 @@ class Loop:
         was taken is acknowledged by taking again.
         """
         held: list[bytes] = []
-        ready = away = False
+        there: bool | None = None
         while not self.stopping:
             try:
                 if not held:
-                    held = self.link.take(
-                        self.stage.topic, most=self.stage.most, wait_s=WAIT_S * ready
-                    )
+                    wait_s = WAIT_S if there else 0.0
+                    held = self.link.take(self.stage.topic, most=self.stage.most, wait_s=wait_s)
                     taken_ns = time.monotonic_ns()
-                    if not ready or away:
+                    if not there:
                         self._say("ready")
                         self.mark(ready=True)
-                    ready, away = True, False
+                    there = True
                 self.stage.work(held, taken_ns=taken_ns)
                 held = []
             except BrokerError as error:
-                if not away:
+                if there is not False:
                     self._say(f"waiting for the broker: {error}")
                     self.mark(ready=False)
-                away = True
+                there = False
                 time.sleep(_AGAIN_S)
 
-    def stop(self, *_: object) -> None:
+    def stop(self) -> None:
         """Finish what was taken, then end."""
         self.stopping = True
 
     def mark(self, *, ready: bool) -> None:
         """The file is there while the broker is, for a container's health check."""
-        if self.ready_file is None:
-            return
-        if ready:
+        if self.ready_file and ready:
             self.ready_file.touch()
-        else:
+        elif self.ready_file:
             self.ready_file.unlink(missing_ok=True)
 
     def _say(self, what: str) -> None:
@@ -109,39 +102,21 @@ def command(
         given = {name: value for name, value in chosen.items() if value is not None}
         setup = Setup(pipeline=chain, **given)
         server = setup.server or ""
-    _check(setup, server)
+    setup.check()
+    setup.check_broker()
+    if setup.traced and not server:
+        raise VisiontaxError("it is not said where Triton is", hint="say it with --server")
     link = broker(str(setup.topology), str(setup.broker))
     ask = engine(setup.transport, server, service_s=setup.service_s)
-    packing = Packing(setup.crops, claims_url=setup.claims)
-    known = tasks.chain(chain)
-    worker: First | Second
-    if stage == "first":
-        worker = First(
-            *(link, ask, known), way=setup.preprocess, place=setup.place, packing=packing
-        )
-    else:
-        worker = Second(link, ask, known, packing=packing, most=setup.batch)
+    worker = (First if stage == "first" else Second)(link, ask, setup)
     loop = Loop(link, worker, f"{stage} stage of {chain}", ready_file)
-    signal.signal(signal.SIGTERM, loop.stop)
-    signal.signal(signal.SIGINT, loop.stop)
+    processes.end_on_signals(loop.stop)
     try:
         loop.run()
     finally:
         loop.mark(ready=False)
-        for open_one in (packing, link, ask):
+        for open_one in (worker, link, ask):
             open_one.close()
-
-
-def _check(setup: Setup, server: str) -> None:
-    setup.check()
-    setup.check_broker()
-    if not setup.brokered:
-        raise VisiontaxError(
-            f"the topology {setup.topology} has no workers",
-            hint=f"say which with --topology: {', '.join(BROKERS)}",
-        )
-    if setup.traced and not server:
-        raise VisiontaxError("it is not said where Triton is", hint="say it with --server")
 
 
 if __name__ == "__main__":

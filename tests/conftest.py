@@ -1,17 +1,47 @@
-"""The one embedded Triton that the tests share."""
+"""How the suite is run, what it says at its end, and the one embedded Triton that tests share."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from brokers import kind, link, running, topic, url  # noqa: F401
-from need import need
+from brokers import kind, link, no_leftovers, running, topic, url  # noqa: F401
+from browser import browser  # noqa: F401
+from need import NEEDS, hide, need_built
 
 from bench.prepare.repository import models_of
 from pipelines import paths
 from pipelines.errors import ServerError
 from pipelines.servers import triton as embedded
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option --without."""
+    known = ", ".join(NEEDS)
+    parser.addoption("--without", default="", help=f"hide what tests skip without: {known}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide what is asked for."""
+    names = config.getoption("without").split()
+    if unknown := set(names) - NEEDS.keys():
+        raise pytest.UsageError(
+            f"--without: unknown: {', '.join(unknown)}; known: {', '.join(NEEDS)}"
+        )
+    hide(names)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was skipped and which command would cure it, and how to have this order again."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count} skipped: {reason}")
+    options = terminalreporter.config.option
+    if seed := getattr(options, "randomly_seed", None):
+        again = f'make test ORDER=random SEED={seed} WITHOUT="{options.without}"'
+        terminalreporter.line(f"for this order again: {again}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,9 +57,9 @@ def triton_parts() -> None:
     try:
         embedded.installation()
     except ServerError as error:
-        need(None, f"{error}: {error.hint}")
+        need_built(None, str(error))
     missing = embedded.missing_models(paths.REPOSITORY, models_of(["classification"]))
-    need(not missing, f"models are not built: {', '.join(missing)}")
+    need_built(not missing, f"models are not built ({', '.join(missing)})")
 
 
 @pytest.fixture(scope="session")

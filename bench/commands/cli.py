@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from pipelines.errors import VisiontaxError
+from pipelines.processes import end_on_signals
 
 SELFCHECK = {
     "overhead": "Measure what tracing and recording cost.",
@@ -115,6 +116,7 @@ def _known(error: click.UsageError) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. Every error is one `error:` line and a hint, without a traceback."""
+    end_on_signals()
     try:
         code = bench.main(arguments, standalone_mode=False)
     except click.UsageError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bench.record.scenario import Settings
 from pipelines.engines.choose import TRANSPORTS
 from pipelines.servers.device import CPU, Device, parse
 from pipelines.servers.sizing import Sizes, default_sizes
-from pipelines.topologies.scenario import Text, click_options, table
+from pipelines.topologies.scenario import DURATION, Text, click_options, table
 
 
 class Rounds(click.ParamType[int]):
@@ -46,6 +47,21 @@ results_option = click.option(
     help="Where the runs' folders go.",
 )
 """The option of every command that makes runs."""
+
+
+def run_options(
+    *, duration: str, rounds: int | None = None, formats: Iterable[str] = ()
+) -> Callable[[Command], Command]:
+    """Give a command the options of how its runs are made and shown, with its own defaults."""
+    made = [click.option("--duration", type=DURATION, default=duration, help="Of each run.")]
+    if rounds:
+        one = click.IntRange(1)
+        made.append(click.option("--rounds", type=one, default=rounds, help="Runs of each point."))
+    made.append(results_option)
+    if formats:
+        offered = click.Choice(sorted(formats))
+        made.append(click.option("--format", type=offered, default="text", help="On stdout."))
+    return lambda command: functools.reduce(lambda given, add: add(given), reversed(made), command)
 
 
 class Several(click.ParamType[list[str]]):

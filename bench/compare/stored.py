@@ -170,7 +170,7 @@ def _label(runs: Sequence[Run], apart: Sequence[str]) -> str:
 
 def _shared(runs: Sequence[Run]) -> list[str]:
     """What all runs have in common, and where they were made, as phrases."""
-    told = [[*units.settings(run.summary)[:-1], run.summary.machine] for run in runs]
+    told = [[*units.phrases(units.settings(run.summary))[:-1], run.summary.machine] for run in runs]
     return [units.clean(phrase) for phrase in told[0] if all(phrase in other for other in told)]
 
 

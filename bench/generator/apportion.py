@@ -5,7 +5,6 @@ on the same images, in turn, and the differences of their times are the steps' s
 from __future__ import annotations
 
 import io
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,13 +18,15 @@ from bench.prepare.images.sets import images_of
 from bench.record.files import write_atomically
 from bench.record.records import APPORTION
 from pipelines import tasks
-from pipelines.errors import ImageError
+from pipelines.errors import ImageError, ServerError
 from pipelines.preprocess import dali_graph, jpeg
-from pipelines.tasks.inputs import ModelInput
+from pipelines.processes import Child
+from pipelines.tasks.tensors import ModelInput
 
 BUDGET_S = 3.0
 IMAGES = 4
 LEAST_ROUNDS = 3
+TIMEOUT_S = 110.0
 
 
 def measure(
@@ -38,10 +39,7 @@ def measure(
     not lost in the noise of decoding.
     """
     thumbnails = [thumbnail(image, model_input) for image in images]
-    graphs = [
-        dali_graph.build(model_input, outputs=(step,), batch_size=1, threads=1)
-        for step in dali_graph.STEPS
-    ]
+    graphs = [dali_graph.build(model_input, outputs=(step,)) for step in dali_graph.STEPS]
     rounds: list[list[float]] = []
     deadline = time.monotonic() + budget_s
     while time.monotonic() < deadline or len(rounds) < LEAST_ROUNDS:
@@ -73,7 +71,7 @@ def thumbnail(image: bytes, model_input: ModelInput) -> bytes:
 
 def decodable(paths: list[Path], model_input: ModelInput) -> list[bytes]:
     """Return the first IMAGES of the images that DALI can decode."""
-    graph = dali_graph.build(model_input, outputs=("decode",), batch_size=1, threads=1)
+    graph = dali_graph.build(model_input, outputs=("decode",))
     good: list[bytes] = []
     for path in paths:
         data = path.read_bytes()
@@ -89,10 +87,16 @@ def decodable(paths: list[Path], model_input: ModelInput) -> list[bytes]:
 
 
 def start(folder: Path, *, images: str, pipeline: str) -> None:
-    """Measure in a process of its own, which takes DALI's memory and threads with it."""
+    """Measure in a process of its own, which takes DALI's memory and threads with it.
+
+    Raises ServerError when that fails.
+    """
     command = [sys.executable, "-m", "bench.generator.apportion", str(folder)]
     command += ["--images", images, "--pipeline", pipeline]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    with Child("the measurement of DALI's steps", command) as child:
+        child.wait(TIMEOUT_S)
+    if child.process.returncode:
+        raise ServerError(f"{child.name} ended with code {child.process.returncode}")
 
 
 @click.command()

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import select
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -22,14 +20,18 @@ import psutil
 
 from bench.record import trace
 from bench.record.records import SAMPLES, Sample
+from pipelines import processes
 from pipelines.errors import VisiontaxError
+from pipelines.processes import Child, answered
 from pipelines.servers import control
 
 INTERVAL_S = 1.0
+FOLDING_S = 900.0
+"""How long folding the trace may take when the run is over."""
 
 
-class Monitor:
-    """The generator's handle on its monitor."""
+class Monitor(Child):
+    """The generator's handle on its monitor, which turns tracing off and folds it when it stops."""
 
     def __init__(
         self, folder: Path, *, server: str | None, broker: str | None, workers: Sequence[int] = ()
@@ -38,22 +40,10 @@ class Monitor:
         command += [] if server is None else ["--server", server]
         command += [] if broker is None else ["--broker", broker]
         command += [word for pid in workers for word in ("--worker", str(pid))]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
+        super().__init__(
+            *("the monitor", command), piped=True, is_ready=answered, patience_s=FOLDING_S
         )
-        assert self._process.stdout is not None
-        self._process.stdout.readline()  # it says when tracing is on
-
-    def stop(self) -> None:
-        """Turn tracing off and return when all that was traced lies in the run's folder."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
+        self.wait_ready()  # tracing is on
 
 
 def server_processes(url: str) -> list[psutil.Process]:
@@ -141,7 +131,7 @@ class _Trace:
 @click.option("--worker", "workers", type=int, multiple=True, help="The pid of a worker.")
 def command(folder: Path, server: str | None, broker: str | None, workers: tuple[int, ...]) -> None:
     """Watch one run until standard input closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    processes.outlive_signals()
     parent = psutil.Process().ppid()
     trace = _Trace(folder, server=server)
     print("watching", flush=True)

@@ -19,6 +19,7 @@ from bench.record.folders import make_folder
 from bench.record.records import SCHEMA, Manifest, write_manifest
 from bench.record.scenario import Settings
 from pipelines import tasks
+from pipelines.errors import ServerError
 from pipelines.paths import ROOT
 from pipelines.servers.control import device_of
 from pipelines.topologies import choose
@@ -82,7 +83,7 @@ class Session:
 
         try:
             apportion.start(self.folder, images=settings.images, pipeline=settings.pipeline)
-        except (OSError, subprocess.CalledProcessError) as error:
+        except ServerError as error:
             _log.warning("DALI's decode, resize and normalize stay one stage: %s", error)
 
     def open_window(self) -> None:

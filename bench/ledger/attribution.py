@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -38,8 +38,17 @@ _COMPUTE = ("COMPUTE_START", "COMPUTE_INPUT_END", "COMPUTE_OUTPUT_START", "COMPU
 Ints = npt.NDArray[np.int64]
 
 
+class _Columns:
+    """Arrays of one length, a row each of what they tell."""
+
+    def select(self, chosen: npt.NDArray[Any]) -> Self:
+        """Return the chosen rows."""
+        arrays = {name: one for name, one in vars(self).items() if isinstance(one, np.ndarray)}
+        return type(self)(**vars(self) | {name: one[chosen] for name, one in arrays.items()})
+
+
 @dataclass(frozen=True)
-class Spans:
+class Spans(_Columns):
     """Columns of spans: row of its request, column of its stage, start and end in ns, how many
     items shared it, and 1 where it is on the critical path.
     """
@@ -56,10 +65,6 @@ class Spans:
         """Return all spans of the parts."""
         names = [field.name for field in fields(Spans)]
         return Spans(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-    def select(self, chosen: npt.NDArray[Any]) -> Spans:
-        """Return the chosen spans."""
-        return Spans(*(getattr(self, field.name)[chosen] for field in fields(Spans)))
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ def _columns(things: Sequence[msgspec.Struct], *fields: str) -> list[Ints]:
 
 
 @dataclass(frozen=True)
-class Ledger:
+class Ledger(_Columns):
     """`time_ns` and `work_ns` are [requests, COLUMNS]; `joined` says which requests were traced.
 
     `time_ns` is the time on the critical path, `work_ns` the summed durations of all spans, each
@@ -153,17 +158,6 @@ class Ledger:
     def latency_ns(self) -> Ints:
         """From due to done, per request."""
         return self.end_ns - self.due_ns
-
-    def select(self, chosen: npt.NDArray[np.bool_]) -> Ledger:
-        """Return the ledger of the chosen requests."""
-        return Ledger(
-            self.due_ns[chosen],
-            self.end_ns[chosen],
-            self.time_ns[chosen],
-            self.work_ns[chosen],
-            self.joined[chosen],
-            self.apportioned,
-        )
 
 
 def sweep(spans: Spans, *, due_ns: Ints, end_ns: Ints) -> Ints:
@@ -200,21 +194,20 @@ def _sweep_chunk(spans: Spans, *, first: int, due: Ints, end: Ints) -> Ints:
     length = np.where(same, np.diff(at), 0)
     rank = np.argmax(active[:, :-1] > 0, axis=0)
     column = np.argsort(_RANK)[rank]
-    flat = np.bincount(
-        whose[:-1] * len(COLUMNS) + column, weights=length, minlength=count * len(COLUMNS)
-    )
     # Sums of nanoseconds stay far below 2**53, so the floating-point weights are exact.
-    return flat.astype(np.int64).reshape(count, len(COLUMNS))
+    return _summed(length, request=whose[:-1], stage=column, requests=count)
 
 
 def work(spans: Spans, *, requests: int) -> Ints:
     """Return the summed durations of the spans, each divided by its items, [requests, COLUMNS]."""
-    flat = np.bincount(
-        spans.request * len(COLUMNS) + spans.stage,
-        weights=np.maximum(spans.end - spans.start, 0) / spans.items,
-        minlength=requests * len(COLUMNS),
-    )
-    return flat.astype(np.int64).reshape(requests, len(COLUMNS))
+    each = np.maximum(spans.end - spans.start, 0) / spans.items
+    return _summed(each, request=spans.request, stage=spans.stage, requests=requests)
+
+
+def _summed(values: npt.NDArray[Any], *, request: Ints, stage: Ints, requests: int) -> Ints:
+    shape = (requests, len(COLUMNS))
+    flat = np.bincount(request * shape[1] + stage, weights=values, minlength=requests * shape[1])
+    return flat.astype(np.int64).reshape(shape)
 
 
 def ledger(

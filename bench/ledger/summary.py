@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from bench.ledger.attribution import COLUMNS, Ledger
 from bench.record.records import Manifest, Sample
@@ -122,30 +122,25 @@ def summarise(
     """
     start, end = window_ns
     running_ns = max(end - start - paused_ns, 0)
-    cpu = {
-        role: _cpu_share(samples, role=role, window_ns=window_ns, running_ns=running_ns)
-        for role in ("generator", "server", "worker", "broker")
-    }
+    settings = manifest.settings
     told = ledger.select(ledger.joined) if ledger.joined.any() else ledger
     slow = _tail(told)
-    settings = manifest.settings
     inside = int(((ledger.end_ns >= start) & (ledger.end_ns < end)).sum())
+    copied = ("pipeline", "images", "preprocess", "place", "transport", "topology", "users")
+    same: dict[str, Any] = {name: getattr(settings, name) for name in copied}
+    for name in ("crops", "workers", "batch"):
+        same[name] = getattr(settings, name) if settings.brokered else None
+    for role in ("generator", "server", "worker", "broker"):
+        used = _cpu_share(samples, role=role, window_ns=window_ns)
+        if used is not None:  # paused it takes next to none
+            used = used * (end - start) / running_ns if running_ns else None
+        same[f"{role}_cpu_share"] = used
     return Summary(
         schema=SCHEMA,
         run=manifest.run,
         valid=not any(issue.invalid for issue in issues),
         issues=issues,
-        pipeline=settings.pipeline,
-        images=settings.images,
-        preprocess=settings.preprocess,
-        place=settings.place,
-        transport=settings.transport,
-        topology=settings.topology,
-        crops=settings.crops if settings.brokered else None,
-        workers=settings.workers if settings.brokered else None,
-        batch=settings.batch if settings.brokered else None,
-        broker_share=_sum(share(told, stage) for stage in HOP) if settings.brokered else None,
-        users=settings.users,
+        broker_share=share(told, *HOP) if settings.brokered else None,
         duration_s=running_ns / 1e9,
         machine=describe(manifest),
         requests=len(ledger.due_ns) + errors,
@@ -157,11 +152,8 @@ def summarise(
         tail_latency_ms=float(slow.latency_ns.mean()) / 1e6 if len(slow.due_ns) else None,
         tail_stages=stage_times(slow),
         other_share=share(told, OTHER),
-        non_inference_share=_complement(share(told, "inference")),
-        generator_cpu_share=cpu["generator"],
-        server_cpu_share=cpu["server"],
-        worker_cpu_share=cpu["worker"],
-        broker_cpu_share=cpu["broker"],
+        non_inference_share=share(told, *(name for name in COLUMNS if name != "inference")),
+        **same,
     )
 
 
@@ -178,71 +170,52 @@ def latency(ledger: Ledger) -> Latency | None:
     if not len(ledger.due_ns):
         return None
     values = ledger.latency_ns / 1e6
-    p50, p90, p95, p99 = np.percentile(values, (50, 90, 95, 99))
-    return Latency(float(values.mean()), *map(float, (p50, p90, p95, p99, values.max())))
+    quantiles = np.percentile(values, (50, 90, 95, 99, 100))
+    return Latency(float(values.mean()), *map(float, quantiles))
 
 
-def share(ledger: Ledger, stage: str) -> float | None:
-    """Return the stage's part of the summed latency, None of no requests."""
+def share(ledger: Ledger, *stages: str) -> float | None:
+    """Return the part of the summed latency that the stages have together, None of no requests."""
     total = int(ledger.latency_ns.sum())
-    return int(ledger.time_ns[:, COLUMNS.index(stage)].sum()) / total if total else None
-
-
-def _sum(parts: Iterable[float | None]) -> float | None:
-    known = [part for part in parts if part is not None]
-    return sum(known) if known else None
-
-
-def _complement(part: float | None) -> float | None:
-    return None if part is None else 1 - part
+    columns = [COLUMNS.index(stage) for stage in stages]
+    return int(ledger.time_ns[:, columns].sum()) / total if total else None
 
 
 def stage_times(ledger: Ledger) -> dict[str, StageTime]:
     """Return every stage that took time, and `other`; empty of no requests."""
     if not len(ledger.due_ns):
         return {}
-    return {
-        name: _stage_time(ledger, column, apportioned=name in ledger.apportioned)
-        for column, name in enumerate(COLUMNS)
-        if name == OTHER or ledger.time_ns[:, column].any()
-    }
-
-
-def _stage_time(ledger: Ledger, column: int, *, apportioned: bool) -> StageTime:
-    values: npt.NDArray[np.float64] = ledger.time_ns[:, column] / 1e6
-    p50, p95, p99 = np.percentile(values, (50, 95, 99))
-    return StageTime(
-        mean_ms=float(values.mean()),
-        p50_ms=float(p50),
-        p95_ms=float(p95),
-        p99_ms=float(p99),
-        share=share(ledger, COLUMNS[column]) or 0.0,
-        work_ms=float(ledger.work_ns[:, column].mean()) / 1e6,
-        apportioned=apportioned,
-    )
+    found = {}
+    for column, name in enumerate(COLUMNS):
+        values = ledger.time_ns[:, column] / 1e6
+        if name == OTHER or values.any():
+            p50, p95, p99 = map(float, np.percentile(values, (50, 95, 99)))
+            found[name] = StageTime(
+                mean_ms=float(values.mean()),
+                p50_ms=p50,
+                p95_ms=p95,
+                p99_ms=p99,
+                share=share(ledger, name) or 0.0,
+                work_ms=float(ledger.work_ns[:, column].mean()) / 1e6,
+                apportioned=name in ledger.apportioned,
+            )
+    return found
 
 
 def _tail(ledger: Ledger) -> Ledger:
     count = max(1, round(TAIL * len(ledger.due_ns)))
-    slowest = np.argsort(ledger.latency_ns, kind="stable")[-count:]
-    return ledger.select(np.isin(np.arange(len(ledger.due_ns)), slowest))
+    return ledger.select(np.sort(np.argsort(ledger.latency_ns, kind="stable")[-count:]))
 
 
-def _cpu_share(
-    samples: Sequence[Sample], *, role: str, window_ns: tuple[int, int], running_ns: int
-) -> float | None:
-    """CPU time per time running in the window: of the busiest generator, of all of another role."""
-    start, end = window_ns
+def _cpu_share(samples: Sequence[Sample], *, role: str, window_ns: tuple[int, int]) -> float | None:
+    """CPU time per time of the window: of the busiest generator, of all of another role."""
     by_process: dict[int, list[Sample]] = defaultdict(list)
     for sample in samples:
-        if sample.role == role and start <= sample.time_ns <= end:
+        if sample.role == role and window_ns[0] <= sample.time_ns <= window_ns[1]:
             by_process[sample.pid].append(sample)
     shares = [
         (taken[-1].cpu_s - taken[0].cpu_s) / ((taken[-1].time_ns - taken[0].time_ns) / 1e9)
         for taken in by_process.values()
         if len(taken) > 1
     ]
-    if not shares or not running_ns:
-        return None
-    share = max(shares) if role == "generator" else sum(shares)
-    return share * (end - start) / running_ns  # paused it takes next to none
+    return (max if role == "generator" else sum)(shares) if shares else None

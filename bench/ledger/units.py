@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Mapping
 
 from bench.ledger.summary import Summary
 
@@ -75,19 +76,18 @@ def count(amount: int, noun: str) -> str:
     return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
 
 
-def settings(summary: Summary) -> list[str]:
-    """What was run, one phrase a setting."""
-    return [
-        f"pipeline {clean(summary.pipeline)}",
-        f"images {clean(summary.images)}",
-        f"preprocess {clean(summary.preprocess)}",
-        f"place {clean(summary.place)}",
-        f"transport {clean(summary.transport)}",
-        *([f"topology {clean(summary.topology)}"] if summary.topology else []),
-        *([f"crops {clean(summary.crops)}"] if summary.crops else []),
-        count(summary.users, "user"),
-        duration(summary.duration_s),
-    ]
+def settings(summary: Summary) -> dict[str, str]:
+    """What was run, by the name of the setting; what does not apply is left out."""
+    names = ("pipeline", "images", "preprocess", "place", "transport", "topology", "crops")
+    found = {name: clean(getattr(summary, name) or "") for name in names}
+    found |= {"users": count(summary.users, "user"), "duration": duration(summary.duration_s)}
+    return {name: value for name, value in found.items() if value}
+
+
+def phrases(settings: Mapping[str, str]) -> list[str]:
+    """One phrase a setting: some values say themselves what they are of."""
+    own = ("users", "duration")
+    return [value if name in own else f"{name} {value}" for name, value in settings.items()]
 
 
 def _is_control(char: str) -> bool:

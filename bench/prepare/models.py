@@ -5,17 +5,15 @@ What is there and correct is left alone; everything else is written beside its p
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.prepare import repository
-from bench.prepare.dnns import centerface, depth, mobilenetv2, ppocr, tflite_onnx
+from bench.prepare.dnns import depth, mobilenetv2, shipped, tflite_onnx
 from bench.prepare.packages import sha256_of
 from bench.prepare.pins import DOWNLOADS, MEMBERS, read_members
+from bench.record.files import as_json, write_atomically
 from pipelines import tasks
 from pipelines.servers import device
 from pipelines.servers.device import CPU, Device
@@ -46,13 +44,13 @@ class _Recipe:
 
 
 _RECIPES = {
-    "centerface": _Recipe("centerface", {_MODEL: centerface.build}),
+    "centerface": _Recipe("centerface", {_MODEL: shipped.build_face_detector}),
     "depth_untrained": _Recipe("mobilenet_v2", {_MODEL: depth.build}),
     "mobilefacenet": _Recipe("mobilefacenet", {_MODEL: tflite_onnx.build}),
     "mobilenetv2": _Recipe("mobilenet_v2", {_MODEL: mobilenetv2.build}),
-    "ppocr_det": _Recipe("ppocr_det", {_MODEL: ppocr.build_detector}),
+    "ppocr_det": _Recipe("ppocr_det", {_MODEL: shipped.build_detector}),
     "ppocr_rec": _Recipe(
-        "ppocr_rec", {_MODEL: ppocr.build_reader, "charset.txt": ppocr.list_characters}
+        "ppocr_rec", {_MODEL: shipped.build_reader, "charset.txt": shipped.list_characters}
     ),
     "selfie_segmentation": _Recipe("selfie_segmentation", {_MODEL: tflite_onnx.build}),
 }
@@ -88,8 +86,7 @@ def _build(folder: Path, dnn: Dnn, *, recipe: _Recipe, downloads: Path) -> list[
         folder.mkdir(parents=True, exist_ok=True)
         data = read_members([recipe.source], downloads=downloads)[recipe.source]
         for path, make in zip(paths, recipe.files.values(), strict=True):
-            with _replacing(path) as temporary:
-                temporary.write_bytes(make(data, dnn))
+            write_atomically(path, make(data, dnn))
         record.write_bytes(_record(recipe, paths))
         (folder / PLAN).unlink(missing_ok=True)  # it was made of what is no longer there
     return [BuiltFile(dnn.model, path, sha256_of(path), reused) for path in paths]
@@ -104,18 +101,11 @@ def _build_dali(repo: Path, task: Task, *, gpu: int | None) -> BuiltFile:
     name = served.preprocessing(task.name, "dali", place=place)
     path = repo / name / "1" / "model.dali"
     before = sha256_of(path) if path.exists() else None
-    with _replacing(path) as temporary:
-        dali_graph.serialize(temporary, task.dnn.input, gpu=gpu)
+    temporary = path.with_suffix(".part")
+    dali_graph.serialize(temporary, task.dnn.input, gpu=gpu)
+    temporary.replace(path)
     digest = sha256_of(path)
     return BuiltFile(name, path, digest, reused=digest == before)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which then takes the place of `path`: all or nothing."""
-    temporary = path.with_name(f"{path.name}.part")
-    yield temporary
-    os.replace(temporary, path)
 
 
 def _record(recipe: _Recipe, paths: list[Path]) -> bytes:
@@ -124,4 +114,4 @@ def _record(recipe: _Recipe, paths: list[Path]) -> bytes:
         "source_sha256": MEMBERS[recipe.source].sha256,
         "sha256": {path.name: sha256_of(path) for path in paths},
     }
-    return json.dumps(content, indent=2).encode() + b"\n"
+    return as_json(content) + b"\n"

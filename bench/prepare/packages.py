@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -48,12 +49,12 @@ def ask_pip(package: Package, folder: Path) -> None:
         return
     if "No module named pip" in pip.stderr:
         cure = f"run '{sys.executable} -m ensurepip' and try again"
-        raise _failure(package, "this Python has no pip", cure=cure)
+        raise _failure(package, "pip", cause="this Python has no pip", cure=cure)
     if got := re.search(r"\bGot\s+([0-9a-f]{64})", pip.stderr):
         cure = "the package index served another file; check which index pip is set to use"
         need_sha256(package.file, package.sha256, got[1], hint=cure)
     lines = [line for line in pip.stderr.splitlines() if line.strip()] or ["pip said nothing"]
-    raise _failure(package, lines[-1].removeprefix("ERROR: "), cure=_ask(package, "pip"))
+    raise _failure(package, "pip", cause=lines[-1].removeprefix("ERROR: "))
 
 
 def ask_npm(package: Package, folder: Path, *, npm: Sequence[str]) -> None:
@@ -63,17 +64,18 @@ def ask_npm(package: Package, folder: Path, *, npm: Sequence[str]) -> None:
     """
     wanted = f"{package.name}@{package.version}"
     try:
-        done = _run([*npm, "pack", wanted, "--loglevel=error"], folder=folder)
+        done = _run([*npm, "pack", wanted, "--loglevel=error"], cwd=folder)
     except OSError as error:
         cure = "install Node.js for this machine, so that its npm is on PATH"
-        raise _failure(package, f"{npm[0]} does not run: {error.strerror}", cure=cure) from error
+        cause = f"{npm[0]} does not run: {error.strerror}"
+        raise _failure(package, "npm", cause=cause, cure=cure) from error
     if done.returncode == 0 and (folder / package.file).exists():
         cure = "npm's registry served another file; check which one npm is set to use"
         need_sha256(package.file, package.sha256, sha256_of(folder / package.file), hint=cure)
         return
     lines = [re.sub(r"^npm (error|ERR!)\s*", "", line) for line in done.stderr.splitlines()]
     telling = [line for line in lines if line and line.split()[0] not in _NPM_CODES]
-    raise _failure(package, (telling or ["npm said nothing"])[0], cure=_ask(package, "npm"))
+    raise _failure(package, "npm", cause=(telling or ["npm said nothing"])[0])
 
 
 def unpack_npm(wheel: Path, home: Path) -> list[str]:
@@ -108,24 +110,19 @@ def need_sha256(what: str, expected: str, found: str, *, hint: str) -> None:
         raise SourceError(words, hint=hint)
 
 
-def _failure(package: Package, cause: str, *, cure: str) -> SourceError:
-    return SourceError(f"cannot fetch {package.name} {package.version}: {cause}", hint=cure)
-
-
-def _ask(package: Package, client: str) -> str:
-    return (
+def _failure(package: Package, client: str, *, cause: str, cure: str = "") -> SourceError:
+    ask = (
         f"check the network and {client}'s settings ('{client} config list'), "
         f"or put {package.file} into the downloads folder yourself"
     )
+    return SourceError(f"cannot fetch {package.name} {package.version}: {cause}", hint=cure or ask)
 
 
-def _run(command: Sequence[str], *, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+_run = partial(
+    subprocess.run,
+    stdin=subprocess.DEVNULL,
+    capture_output=True,
+    text=True,
+    errors="replace",
+    check=False,
+)

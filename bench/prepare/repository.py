@@ -29,7 +29,7 @@ MARK = "# Written by 'bench models' from pipelines/tasks: what is changed here i
 Files = dict[str, str]
 """Path in a folder → content."""
 
-_CONFIG, _MODEL = "config.pbtxt", "1/model.py"
+_CONFIG = "config.pbtxt"
 _BATCH = 8
 _SIZE = TensorSpec("size", np.int64, (2,))
 _TRAIL = TensorSpec("trail", np.uint8, (-1,))
@@ -72,63 +72,41 @@ def _ways(device: Device) -> list[tuple[str, str]]:
 
 
 def _task(task: Task, way: str, *, place: str) -> dict[str, Files]:
-    """The folder that preprocesses, and the ensemble."""
+    """The folder that preprocesses, and the ensemble; DALI takes no timestamps."""
     model = served.preprocessing(task.name, way, place=place)
     whole = served.ensemble(task.name, way, place=place)
-    return {
-        model: _preprocessing(model, task, way),
-        whole: _ensemble(whole, task, way, preprocessing=model),
-    }
-
-
-def _preprocessing(model: str, task: Task, way: str) -> Files:
-    size = (3, task.dnn.input.height, task.dnn.input.width)
-    outputs = [TensorSpec("tensor", np.float32, size), *_extras(way)]
-    config = _config(model, outputs, batch=_BATCH)
-    config.input[0].allow_ragged_batch = True
+    tensor = TensorSpec("tensor", np.float32, (3, task.dnn.input.height, task.dnn.input.width))
+    extras = [_SIZE] if way == "dali" else [_SIZE, _TRAIL]
+    ensemble = _config(whole, [*task.dnn.outputs, *extras], batch=_BATCH)
+    ensemble.platform = "ensemble"
+    for name, taken, given in (
+        (model, {"jpeg": "jpeg"}, [tensor, *extras]),
+        (task.dnn.model, {"input": "tensor"}, task.dnn.outputs),
+    ):
+        step = ensemble.ensemble_scheduling.step.add(model_name=name, model_version=-1)
+        step.input_map.update(taken)
+        step.output_map.update({each.name: each.name for each in given})
+    preprocessing = _config(model, [tensor, *extras], batch=_BATCH)
+    preprocessing.input[0].allow_ragged_batch = True
     if way == "dali":
-        return {_CONFIG: _text(config, backend="dali", num_threads="1")}
-    return {
-        _CONFIG: _text(config, backend="python", task=task.name, way=way),
-        _MODEL: _served_by("pipelines.triton_models.preprocess"),
-    }
-
-
-def _ensemble(name: str, task: Task, way: str, *, preprocessing: str) -> Files:
-    extras = _extras(way)
-    config = _config(name, [*task.dnn.outputs, *extras], batch=_BATCH)
-    config.platform = "ensemble"
-    steps = config.ensemble_scheduling.step
-    steps.add(
-        model_name=preprocessing,
-        model_version=-1,
-        input_map={"jpeg": "jpeg"},
-        output_map={name: name for name in ("tensor", *(each.name for each in extras))},
-    )
-    steps.add(
-        model_name=task.dnn.model,
-        model_version=-1,
-        input_map={"input": "tensor"},
-        output_map={each.name: each.name for each in task.dnn.outputs},
-    )
-    return {_CONFIG: _text(config)}
+        files = {_CONFIG: _text(preprocessing, backend="dali", num_threads="1")}
+    else:
+        files = _python(preprocessing, "preprocess", task=task.name, way=way)
+    return {model: files, whole: {_CONFIG: _text(ensemble)}}
 
 
 def _chain(chain: Chain, way: str) -> Files:
     config = _config(f"{chain.name}_{way}", _CHAIN_OUTPUTS, batch=0)
+    return _python(config, "chain", chain=chain.name, way=way)
+
+
+def _python(config: Any, module: str, **parameters: str) -> Files:
+    """The files of a model that is Python, a module of pipelines/triton_models."""
+    imported = f"from pipelines.triton_models.{module} import TritonPythonModel"
     return {
-        _CONFIG: _text(config, backend="python", chain=chain.name, way=way),
-        _MODEL: _served_by("pipelines.triton_models.chain"),
+        _CONFIG: _text(config, backend="python", **parameters),
+        "1/model.py": f'{MARK}\n{imported}\n\n__all__ = ["TritonPythonModel"]\n',
     }
-
-
-def _extras(way: str) -> list[TensorSpec]:
-    """What comes out of preprocessing beside the tensor; DALI takes no timestamps."""
-    return [_SIZE] if way == "dali" else [_SIZE, _TRAIL]
-
-
-def _served_by(module: str) -> str:
-    return f'{MARK}\nfrom {module} import TritonPythonModel\n\n__all__ = ["TritonPythonModel"]\n'
 
 
 def _config(name: str, outputs: Iterable[TensorSpec], *, batch: int) -> Any:

@@ -45,14 +45,14 @@ def build_plans(repo: Path, *, options: Sequence[str] = ()) -> Iterator[Path]:
     if not models:
         raise VisiontaxError(f"there is no DNN in {repo}", hint="run 'bench models'")
     for number, model in enumerate(models, start=1):
-        plan = model.with_name(PLAN)
+        folder, plan = model.parent.parent, model.with_name(PLAN)
         click.echo(f"[{number}/{len(models)}] {plan} ...", err=True)
         partial = plan.with_name(f"{PLAN}.part")
-        shapes = _shapes(_config(model.parent.parent / "config.pbtxt"))
+        shapes = _shapes(_config(folder / "config.pbtxt"))
         command = [program, f"--onnx={model}", f"--saveEngine={partial}", "--skipInference"]
         try:
-            _run([*command, *shapes, *options], model=model.parent.parent.name)
-            os.replace(partial, plan)
+            _run([*command, *shapes, *options], model=folder.name)
+            partial.replace(plan)
         finally:
             partial.unlink(missing_ok=True)
         yield plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,24 @@ from pipelines.errors import ResultsError
 
 T = TypeVar("T")
 
+_OBEYED = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""The control characters that JSON lets through and some terminals obey."""
+
 
 def as_json(thing: Any) -> bytes:
-    """Return it as indented JSON, without a newline at its end."""
-    return msgspec.json.format(msgspec.json.encode(thing), indent=2)
+    """Return it as indented JSON that a terminal only shows, without a newline at its end.
+
+    Raises ResultsError when a name in it cannot be written as UTF-8.
+    """
+    try:
+        packed = msgspec.json.encode(thing)
+    except UnicodeEncodeError as error:
+        raise ResultsError(
+            f"a name in the results is not valid Unicode: {error}",
+            hint="rename the results folder in UTF-8",
+        ) from error
+    text = msgspec.json.format(packed, indent=2).decode()
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

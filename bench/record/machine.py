@@ -57,6 +57,17 @@ def version_of(package: str) -> str | None:
         return None
 
 
+def file_name(cpu: str, gpus: list[str]) -> str:
+    """Return what a machine's results are called: its processor and GPUs, as a file may be named.
+
+    >>> file_name("Intel(R) Xeon(R) CPU @ 2.20GHz", ["NVIDIA H100"])
+    'intel-xeon-nvidia-h100'
+    """
+    words = " ".join([cpu.split("@")[0], *dict.fromkeys(gpus)])
+    plain = re.sub(r"\((R|TM|C)\)|\b(CPU|Processor|\d+-Core)\b", " ", words, flags=re.IGNORECASE)
+    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-") or "unknown"
+
+
 def _pillow() -> str | None:
     if version := version_of("pillow-simd"):
         built_for = Path(sys.prefix, ".pillow-simd")

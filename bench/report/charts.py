@@ -7,8 +7,8 @@ which a request passes it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from bench.ledger import units
 from bench.ledger.summary import StageTime, Summary
@@ -31,7 +31,7 @@ class Segment:
     label: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Bar:
     """A stacked bar with its total beside it; without segments where no request succeeded."""
 
@@ -57,73 +57,71 @@ class Chart:
 
 def latency_chart(summaries: Sequence[Summary], labels: Sequence[str]) -> Chart:
     """Mean latencies on one scale of milliseconds."""
-    means = [summary.latency_ms.mean if summary.latency_ms else None for summary in summaries]
     sums = [sum(time.mean_ms for time in summary.stages.values()) for summary in summaries]
     step, full_ms = scale(max(sums, default=0.0))
-    totals = [units.number(mean) for mean in means]
-    bars = [
-        _bar(label, summary, full_ms=full_ms, total="failed" if mean is None else f"{total} ms")
-        for summary, label, mean, total in zip(summaries, labels, means, totals, strict=True)
-    ]
     marks = [i * step for i in range(round(full_ms / step) + 1)]
-    names = stages_of(summaries)
-    return Chart(
-        groups=_grouped(summaries, bars),
-        ticks=[(100 * mark / full_ms, f"{mark:g}{' ms' * (mark == marks[-1])}") for mark in marks],
-        heads=["mean", *names],
-        rows=[
-            [
-                total,
-                *(units.number(s.stages[n].mean_ms if n in s.stages else None) for n in names),
-            ]
-            for s, total in zip(summaries, totals, strict=True)
-        ],
+    means = [summary.latency_ms.mean if summary.latency_ms else None for summary in summaries]
+    chart = _chart(
+        *(summaries, labels, list(map(units.number, means))),
+        heads=("mean", "ms"),
+        cell=lambda time: units.number(time.mean_ms),
+        full_ms=full_ms,
     )
+    ticks = [(100 * mark / full_ms, f"{mark:g}{' ms' * (mark == marks[-1])}") for mark in marks]
+    return replace(chart, ticks=ticks)
 
 
 def share_chart(summaries: Sequence[Summary], labels: Sequence[str]) -> Chart:
     """Shares of the latency, every bar as wide as the chart."""
     shares = [s.non_inference_share if s.latency_ms else None for s in summaries]
-    totals = [units.percent(share) for share in shares]
-    bars = [
-        _bar(label, summary, total="failed" if share is None else f"{total} tax")
-        for summary, label, share, total in zip(summaries, labels, shares, totals, strict=True)
-    ]
-    names = stages_of(summaries)
-    return Chart(
-        groups=_grouped(summaries, bars),
-        ticks=[(at, f"{at} %") for at in (0, 25, 50, 75, 100)],
-        heads=["not inference", *names],
-        rows=[
-            [total, *(units.percent(s.stages[n].share if n in s.stages else None) for n in names)]
-            for s, total in zip(summaries, totals, strict=True)
-        ],
+    return _chart(
+        *(summaries, labels, list(map(units.percent, shares))),
+        heads=("not inference", "tax"),
+        cell=lambda time: units.percent(time.share),
     )
+
+
+def _chart(
+    summaries: Sequence[Summary],
+    labels: Sequence[str],
+    totals: Sequence[str],
+    *,
+    heads: tuple[str, str],
+    cell: Callable[[StageTime], str],
+    full_ms: float | None = None,
+) -> Chart:
+    """A chart in percent; `heads` are of the totals, in the table and beside a bar."""
+    names = stages_of(summaries)
+    groups: dict[str, list[tuple[int, Bar]]] = {}
+    rows: list[list[str]] = []
+    for summary, label, total in zip(summaries, labels, totals, strict=True):
+        times = summary.stages
+        beside = f"{total} {heads[1]}" if summary.latency_ms else "failed"
+        bar = _bar(label, summary, total=beside, full_ms=full_ms)
+        groups.setdefault(summary.images, []).append((len(rows), bar))
+        rows.append([total, *(cell(times[n]) if n in times else units.ABSENT for n in names)])
+    ticks = [(float(at), f"{at} %") for at in (0, 25, 50, 75, 100)]
+    return Chart(groups=list(groups.items()), ticks=ticks, heads=[heads[0], *names], rows=rows)
 
 
 def run_bars(summary: Summary) -> list[Bar]:
     """One run's shares of the latency: over all requests and over the slowest."""
     bars = []
-    if summary.latency_ms is not None:
-        total = f"{units.number(summary.latency_ms.mean)} ms"
-        bars.append(_bar("all requests", summary, total=total))
+    if latency := summary.latency_ms:
+        bars.append(_bar("all requests", summary, total=f"{units.number(latency.mean)} ms"))
     if summary.tail_latency_ms is not None:
-        segments = _segments(summary.tail_stages)
-        total, tip = f"{units.number(summary.tail_latency_ms)} ms", words.tail_cause(summary)
-        bars.append(
-            Bar(label="slowest 1 %", total=total, tip=tip, segments=segments, valid=summary.valid)
-        )
+        total = f"{units.number(summary.tail_latency_ms)} ms"
+        slowest = _bar("slowest 1 %", summary, total=total, stages=summary.tail_stages)
+        bars.append(replace(slowest, tip=words.tail_cause(summary)))
     return bars
 
 
 def stages_of(summaries: Sequence[Summary]) -> list[str]:
     """The stages that took time in any run: inference, then the ledger's order, `other` last."""
     present = {name for s in summaries for name in [*s.stages, *s.tail_stages]}
-    order = {name: i for i, name in enumerate(STAGES)} | {
-        "inference": -1,
-        OTHER: len(present) + len(STAGES),
-    }
-    return sorted(present, key=lambda name: (order.get(name, len(STAGES)), name))
+    order = ["inference", *STAGES]
+    rank = {name: order.index(name) for name in order} | {OTHER: len(order) + 1}
+    return sorted(present, key=lambda name: (rank.get(name, len(order)), name))
 
 
 def css(stage: str) -> str:
@@ -140,14 +138,16 @@ def scale(largest: float) -> tuple[float, float]:
     return step, step * math.ceil(largest / step)
 
 
-def _bar(label: str, summary: Summary, *, total: str, full_ms: float | None = None) -> Bar:
-    return Bar(
-        label=label,
-        total=total,
-        tip=words.breakdown(summary),
-        segments=_segments(summary.stages, full_ms),
-        valid=summary.valid,
-    )
+def _bar(
+    label: str,
+    summary: Summary,
+    *,
+    total: str,
+    full_ms: float | None = None,
+    stages: Mapping[str, StageTime] | None = None,
+) -> Bar:
+    segments = _segments(summary.stages if stages is None else stages, full_ms)
+    return Bar(label, total, words.breakdown(summary), segments, summary.valid)
 
 
 def _segments(stages: Mapping[str, StageTime], full_ms: float | None = None) -> list[Segment]:
@@ -169,12 +169,3 @@ def _segments(stages: Mapping[str, StageTime], full_ms: float | None = None) -> 
         )
         x += width
     return segments
-
-
-def _grouped(
-    summaries: Sequence[Summary], bars: Sequence[Bar]
-) -> list[tuple[str, list[tuple[int, Bar]]]]:
-    groups: dict[str, list[tuple[int, Bar]]] = {}
-    for i, (summary, bar) in enumerate(zip(summaries, bars, strict=True)):
-        groups.setdefault(summary.images, []).append((i, bar))
-    return list(groups.items())

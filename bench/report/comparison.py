@@ -20,7 +20,7 @@ from bench.compare.comparison import (
 from bench.compare.observations import STAGE
 from bench.compare.randomization import LEVEL
 from bench.ledger.units import ABSENT, clean, count, number
-from bench.record.files import as_json
+from bench.report import formats
 from bench.report.formats import markdown_table, plain, text_table, wrap
 
 HEADS = ("metric", "A", "B", "B/A", f"{100 * LEVEL:.0f} % interval", "mark")
@@ -183,5 +183,5 @@ def _markdown(comparison: Comparison) -> str:
 FORMATS: dict[str, Callable[[Comparison], str]] = {
     "text": _text,
     "md": _markdown,
-    "json": lambda comparison: as_json(document(comparison)).decode(),
+    "json": lambda comparison: formats.json(document(comparison)),
 }

@@ -11,8 +11,7 @@ import msgspec
 from bench.compare.gate import INVALID, NOISY, PASS, REGRESSION, Decision, Gate
 from bench.compare.randomization import LEVEL
 from bench.ledger.units import ABSENT, clean, count, number
-from bench.record.files import as_json
-from bench.report import comparison, run
+from bench.report import comparison, formats, run
 from bench.report.formats import markdown_table, plain, text_table, wrap
 
 HEADS = ("limit", "outcome", "A", "B", "B/A", f"{100 * LEVEL:.0f} % interval")
@@ -151,5 +150,5 @@ def _markdown(gate: Gate) -> str:
 FORMATS: dict[str, Callable[[Gate], str]] = {
     "text": _text,
     "md": _markdown,
-    "json": lambda gate: as_json(document(gate)).decode(),
+    "json": lambda gate: formats.json(document(gate)),
 }

@@ -5,7 +5,8 @@ This module finds the words; `charts` the pictures; `templates/page.html` lays b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 import jinja2
 
@@ -58,14 +59,16 @@ def headline(summaries: Sequence[Summary]) -> str:
     if not trusted:
         valid = any(summary.valid for summary in summaries)
         return "No request succeeded" if valid else "INVALID: no number here can be trusted"
-    shares = sorted(summary.non_inference_share or 0.0 for summary in trusted)
-    low, high = units.percent(shares[0]), units.percent(shares[-1])
-    if low != high:
-        return f"{low} to {high} of the time a request takes is not inference"
-    if len(trusted) == 1 and trusted[0].latency_ms:
-        mean = units.number(trusted[0].latency_ms.mean)
-        return f"{low} of the {mean} ms a request takes is not inference"
-    return f"{low} of the time a request takes is not inference"
+    taken = span([summary.non_inference_share or 0.0 for summary in trusted])
+    latency = trusted[0].latency_ms
+    alone = f"{units.number(latency.mean)} ms" if latency and len(trusted) == 1 else "time"
+    return f"{taken} of the {alone} a request takes is not inference"
+
+
+def span(shares: Iterable[float]) -> str:
+    """`5.0 %`, or `5.0 % to 25.0 %`, of the least and the largest."""
+    ordered = sorted(shares)
+    return " to ".join(dict.fromkeys(map(units.percent, (ordered[0], ordered[-1]))))
 
 
 def _quickest(summaries: Sequence[Summary], labels: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -79,33 +82,27 @@ def _quickest(summaries: Sequence[Summary], labels: Sequence[str]) -> list[tuple
 
 
 def _settings(summary: Summary) -> dict[str, str]:
-    """The settings by name; empty is what does not apply."""
-    return {
-        "pipeline": summary.pipeline,
-        "preprocess": summary.preprocess,
-        "place": summary.place,
-        "transport": summary.transport,
-        "topology": summary.topology or "",
-        "crops": summary.crops or "",
-        "users": units.count(summary.users, "user"),
-        "duration": units.duration(summary.duration_s),
-    }
+    """The settings by name but the images, by which the page groups the runs."""
+    return {name: text for name, text in units.settings(summary).items() if name != "images"}
 
 
 def _differing(summaries: Sequence[Summary]) -> list[str]:
     """The settings that are not the same in all runs."""
     rows = [_settings(summary) for summary in summaries]
-    return [name for name in rows[0] if len({row[name] for row in rows}) > 1] if rows else []
+    names = dict.fromkeys(itertools.chain(*rows))
+    return [name for name in names if len({row.get(name) for row in rows}) > 1]
 
 
 def _labels(summaries: Sequence[Summary]) -> list[str]:
     """A name for each run: the settings that differ, and the run's own name where they do not."""
     names = [name for name in _differing(summaries) if name != "duration"]
-    labels = [" · ".join(filter(None, map(_settings(summary).get, names))) for summary in summaries]
-    keys = [(summary.images, label) for summary, label in zip(summaries, labels, strict=True)]
+    labels = [" · ".join(filter(None, map(_settings(one).get, names))) for one in summaries]
+    keys = [(one.images, label) for one, label in zip(summaries, labels, strict=True)]
     return [
-        key[1] if key[1] and keys.count(key) == 1 else " · ".join(filter(None, [key[1], s.run]))
-        for s, key in zip(summaries, keys, strict=True)
+        label
+        if label and keys.count((one.images, label)) == 1
+        else f"{label} · {one.run}".removeprefix(" · ")
+        for one, label in zip(summaries, labels, strict=True)
     ]
 
 
@@ -113,15 +110,10 @@ def _shared(summaries: Sequence[Summary]) -> list[str]:
     """The settings and the machine that all runs share, as phrases."""
     if not summaries:
         return []
-    differing = _differing(summaries)
-    phrased = [
-        value if name in ("users", "duration") else f"{name} {value}"
-        for name, value in _settings(summaries[0]).items()
-        if value and name not in differing
-    ]
-    machines = {summary.machine for summary in summaries}
-    together = len(machines) == 1
-    return [*phrased, *machines] if together else [*phrased, f"{len(machines)} different machines"]
+    differing, machines = _differing(summaries), {summary.machine for summary in summaries}
+    alike = {n: text for n, text in _settings(summaries[0]).items() if n not in differing}
+    where = machines if len(machines) == 1 else [f"{len(machines)} different machines"]
+    return [*units.phrases(alike), *where]
 
 
 def _facts(summary: Summary) -> list[tuple[str, str]]:
@@ -133,10 +125,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         "requests": f"{summary.requests:,}",
         "errors": f"{summary.errors:,}",
         "throughput": f"{units.number(summary.throughput_per_s)} requests/s",
-        "generator CPU": words.of_a_core(summary.generator_cpu_share),
-        "server CPU": words.of_a_core(summary.server_cpu_share),
-        "workers' CPU": words.of_a_core(summary.worker_cpu_share) if summary.workers else "",
-        "broker CPU": words.of_a_core(summary.broker_cpu_share) if summary.workers else "",
+        **words.cpu(summary),
         "machine": summary.machine,
     }
     if latency := summary.latency_ms:
@@ -144,4 +133,4 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         facts["latency (ms)"] = "p50 {} · p90 {} · p95 {} · p99 {} · max {}".format(
             *map(units.number, quantiles)
         )
-    return [(name, value) for name, value in facts.items() if value]
+    return list(facts.items())

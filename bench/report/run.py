@@ -6,17 +6,14 @@ contains reaches neither the terminal nor the Markdown as anything but text.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-
-import msgspec
 
 from bench.ledger import units
 from bench.ledger.summary import Issue, Summary
-from bench.report import words
-from bench.report.formats import _code, _quoted, markdown_table, plain, text_table, wrap
+from bench.report import formats, words
+from bench.report.formats import code, markdown_table, plain, quoted, text_table, wrap
 from bench.report.page import render_html
-from pipelines.errors import ResultsError, VisiontaxError
+from pipelines.errors import VisiontaxError
 
 
 def render(summaries: list[Summary], *, format: str) -> str:
@@ -44,7 +41,7 @@ def _text(summaries: list[Summary]) -> str:
 
 
 def _text_run(summary: Summary, title: str) -> str:
-    head = [f"{title} {units.clean(summary.run)}", *units.settings(summary)]
+    head = [f"{title} {units.clean(summary.run)}", *units.phrases(units.settings(summary))]
     lines = [
         *wrap(" · ".join(head)),
         *wrap(" · ".join(words.outcome(summary))),
@@ -76,23 +73,20 @@ def _markdown(summaries: list[Summary]) -> str:
     if not summaries:
         return "No runs."
     if len(summaries) == 1:
-        return f"### Run {_code(summaries[0].run)}\n\n" + _markdown_run(summaries[0])
-    rows = [[_code(summary.run), *map(plain, words.compare_row(summary))] for summary in summaries]
+        return f"### Run {code(summaries[0].run)}\n\n" + _markdown_run(summaries[0])
+    rows = [[code(summary.run), *map(plain, words.compare_row(summary))] for summary in summaries]
     rows = [[*row[:-1], "**INVALID**" if row[-1] == "INVALID" else row[-1]] for row in rows]
     heads = ["run", *words.COMPARE_HEADS]
     blocks = [f"### {len(summaries)} runs", markdown_table(heads, rows, texts=5), "Times in ms."]
     for summary in summaries:
-        run, verdict = _quoted(summary.run), words.verdict(summary)
-        blocks.append(
-            f"<details{'' if summary.valid else ' open'}>"
-            f"<summary><code>{run}</code> {verdict}</summary>\n\n"
-            f"{_markdown_run(summary)}\n\n</details>"
-        )
+        head = f"<code>{quoted(summary.run)}</code> {words.verdict(summary)}"
+        folded = f"<details{'' if summary.valid else ' open'}><summary>{head}</summary>"
+        blocks.append(f"{folded}\n\n{_markdown_run(summary)}\n\n</details>")
     return "\n\n".join(blocks)
 
 
 def _markdown_run(summary: Summary) -> str:
-    facts = [*units.settings(summary), *words.outcome(summary)]
+    facts = [*units.phrases(units.settings(summary)), *words.outcome(summary)]
     blocks = [" · ".join(map(plain, facts)), f"**{words.verdict(summary)}**"]
     if summary.issues:
         blocks.append("\n".join(map(_markdown_issue, summary.issues)))
@@ -115,29 +109,16 @@ def _markdown_run(summary: Summary) -> str:
 def _markdown_issue(issue: Issue) -> str:
     mark = "**INVALID**" if issue.invalid else "warning"
     hint = f" _Hint:_ {plain(issue.hint)}" if issue.hint else ""
-    return f"- {mark} {_code(issue.code)}: {plain(issue.message)}{hint}"
+    return f"- {mark} {code(issue.code)}: {plain(issue.message)}{hint}"
 
 
 def _markdown_stages(heads: Sequence[str], rows: list[list[str]]) -> str:
     return markdown_table(heads, [list(map(plain, row)) for row in rows], texts=1)
 
 
-def _json(summaries: list[Summary]) -> str:
-    try:
-        packed = msgspec.json.encode(summaries[0] if len(summaries) == 1 else summaries)
-    except UnicodeEncodeError as error:
-        raise ResultsError(
-            f"a name in the results is not valid Unicode: {error}",
-            hint="rename the results folder in UTF-8",
-        ) from error
-    text = msgspec.json.format(packed, indent=2).decode()
-    # JSON lets through the control characters above ASCII, and some terminals obey those.
-    return re.sub("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]", lambda m: f"\\u{ord(m[0]):04x}", text)
-
-
 FORMATS: dict[str, Callable[[list[Summary]], str]] = {
     "text": _text,
-    "json": _json,
+    "json": lambda runs: formats.json(runs[0] if len(runs) == 1 else runs),
     "md": _markdown,
     "html": render_html,
 }

@@ -5,15 +5,15 @@ Across, a chart's places are percent of its width, so that it fits a phone; down
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from bench.ledger import units
-from bench.ledger.fanout import ORDER, Point, Sweep, Table, facts, tables
-from bench.ledger.several import invalid
+from bench.ledger.grid import Sweep, SweepPoint
 from bench.report.charts import scale
-from bench.report.page import template
+from bench.report.grid import Table, facts, invalid, tables
+from bench.report.page import span, template
+from pipelines.topologies.scenario import TOPOLOGIES
 
 TOP, BOTTOM = 26.0, 266.0
 """Where in a picture the largest value and 0 are."""
@@ -62,7 +62,6 @@ def render_page(sweep: Sweep) -> str:
         pictures=[picture(table) for table in tables(sweep)],
         runs=units.count(len(sweep.runs), "run"),
         bottom=BOTTOM,
-        look=look,
     )
 
 
@@ -71,57 +70,43 @@ def headline(sweep: Sweep) -> str:
     trusted = [point for point in sweep.points if point.valid]
     if not trusted:
         return "INVALID: no number here can be trusted"
-    shares = sorted(point.broker_share for point in trusted if point.broker_share is not None)
+    shares = [point.broker_share for point in trusted if point.broker_share is not None]
     if not shares:
         return f"What each crop costs the chain {sweep.chain}"
-    low, high = units.percent(shares[0]), units.percent(shares[-1])
-    taken = low if low == high else f"{low} to {high}"
-    return f"{taken} of the time a request takes is in the broker, or waiting there for a worker"
+    taken = f"{span(shares)} of the time a request takes"
+    return f"{taken} is in the broker, or waiting there for a worker"
 
 
 def picture(table: Table) -> Picture:
     """Return the table's picture: both axes begin at 0, and downwards has round ticks."""
-    values = [_value(table, point) or 0.0 for _, points in table.rows for point in points]
+    values = [table.value(point) or 0.0 for _, points in table.rows for point in points]
     step, full = scale(max(values))
     furthest = max(fanout for fanout, _ in table.rows) or 1
+
+    def down(value: float) -> float:
+        return round(BOTTOM - (BOTTOM - TOP) * value / full, 2)
+
+    def mark(topology: str, fanout: int, point: SweepPoint | None) -> Mark | None:
+        value = table.value(point)
+        if point is None or value is None:
+            return None
+        tip = f"{topology}, fan-out {fanout}: {units.number(value)} {table.measure.unit}"
+        tip += "" if point.valid else ", INVALID"
+        return Mark(100 * fanout / furthest, down(value), tip, point.valid)
+
+    lines = []
+    for column, topology in enumerate(table.topologies):
+        marks = [mark(topology, fanout, points[column]) for fanout, points in table.rows]
+        joined = [(one, other) for one, other in pairwise(marks) if one and other]
+        lines.append(Line(topology, look(topology), [one for one in marks if one], joined))
     return Picture(
         table=table,
-        lines=[
-            _line(table, column, furthest=furthest, full=full)
-            for column in range(len(table.topologies))
-        ],
+        lines=lines,
         across=[(100 * fanout / furthest, str(fanout)) for fanout, _ in table.rows],
-        down=[(_down(i * step, full), f"{i * step:g}") for i in range(round(full / step) + 1)],
+        down=[(down(i * step), f"{i * step:g}") for i in range(round(full / step) + 1)],
     )
 
 
 def look(topology: str) -> str:
     """Return what a topology's line looks like; one that is not known has a look of its own."""
-    return topology if topology in ORDER else "unknown"
-
-
-def _line(table: Table, column: int, *, furthest: int, full: float) -> Line:
-    topology = table.topologies[column]
-    marks: list[Mark | None] = []
-    for fanout, points in table.rows:
-        point = points[column]
-        value = _value(table, point)
-        if point is None or value is None:
-            marks.append(None)
-            continue
-        tip = f"{topology}, fan-out {fanout}: {units.number(value)} {table.measure.unit}"
-        tip += "" if point.valid else ", INVALID"
-        marks.append(Mark(100 * fanout / furthest, _down(value, full), tip, point.valid))
-    return Line(topology, look(topology), [mark for mark in marks if mark], _joined(marks))
-
-
-def _joined(marks: Sequence[Mark | None]) -> list[tuple[Mark, Mark]]:
-    return [(one, other) for one, other in pairwise(marks) if one and other]
-
-
-def _value(table: Table, point: Point | None) -> float | None:
-    return None if point is None else table.measure.of(point)
-
-
-def _down(value: float, full: float) -> float:
-    return round(BOTTOM - (BOTTOM - TOP) * value / full, 2)
+    return topology if topology in TOPOLOGIES else "unknown"

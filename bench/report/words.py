@@ -26,9 +26,16 @@ WORK = (
 EMPTY = "No request succeeded: there is no time to account for."
 
 
-def of_a_core(share: float | None) -> str:
-    """CPU time, where several cores make more than 100 %."""
-    return "not sampled" if share is None else f"{percent(share)} of a core"
+def cpu(summary: Summary) -> dict[str, str]:
+    """CPU time by whose it is; several cores make more than 100 %."""
+    shares = {"generator CPU": summary.generator_cpu_share, "server CPU": summary.server_cpu_share}
+    if summary.workers:
+        shares["workers' CPU"] = summary.worker_cpu_share
+        shares["broker CPU"] = summary.broker_cpu_share
+    return {
+        name: "not sampled" if share is None else f"{percent(share)} of a core"
+        for name, share in shares.items()
+    }
 
 
 def outcome(summary: Summary) -> list[str]:
@@ -37,10 +44,7 @@ def outcome(summary: Summary) -> list[str]:
         count(summary.requests, "request"),
         count(summary.errors, "error"),
         f"{number(summary.throughput_per_s)} requests/s",
-        f"generator CPU {of_a_core(summary.generator_cpu_share)}",
-        f"server CPU {of_a_core(summary.server_cpu_share)}",
-        *([f"workers' CPU {of_a_core(summary.worker_cpu_share)}"] if summary.workers else []),
-        *([f"broker CPU {of_a_core(summary.broker_cpu_share)}"] if summary.workers else []),
+        *(f"{name} {share}" for name, share in cpu(summary).items()),
     ]
 
 
@@ -63,16 +67,11 @@ def via(summary: Summary) -> str:
 def compare_row(summary: Summary) -> list[str]:
     """One run as a row under COMPARE_HEADS; latencies in milliseconds."""
     latency = summary.latency_ms
+    times = (latency.mean, latency.p50, latency.p99) if latency else (None, None, None)
     return [
-        clean(summary.images),
-        clean(summary.preprocess),
-        clean(summary.place),
-        clean(via(summary)),
+        *map(clean, (summary.images, summary.preprocess, summary.place, via(summary))),
         f"{summary.users}",
-        number(summary.throughput_per_s),
-        number(latency.mean if latency else None),
-        number(latency.p50 if latency else None),
-        number(latency.p99 if latency else None),
+        *map(number, (summary.throughput_per_s, *times)),
         percent(summary.non_inference_share if latency else None),
         percent(summary.generator_cpu_share),
         "yes" if summary.valid else "INVALID",

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -19,6 +18,7 @@ import msgspec
 from bench.record.scenario import Settings
 from pipelines import paths, processes
 from pipelines.errors import ServerError, VisiontaxError
+from pipelines.processes import Child, logged
 from pipelines.servers import control, triton
 from pipelines.servers.device import CPU, Device, parse
 from pipelines.servers.kafka import start_kafka
@@ -28,9 +28,6 @@ from pipelines.servers.sizing import default_sizes
 from pipelines.topologies import choose
 from pipelines.topologies.brokered.messages import STAGES
 from pipelines.topologies.scenario import address as address_of
-
-READY_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 10.0
 
 SERVICES = {
     "memory": start_memory,
@@ -151,26 +148,32 @@ def _claims(
 
 
 @contextlib.contextmanager
-def crew(settings: Settings) -> Iterator[list[subprocess.Popen[bytes]]]:
+def crew(
+    settings: Settings,
+    *,
+    command: Callable[[Settings, str], list[str]] | None = None,
+    name: str = "worker",
+    **how: Any,
+) -> Iterator[list[Child]]:
     """Yield the running workers that a run with these settings needs, none without a broker.
 
+    `command` says how a stage's are started, by default in this checkout, `how` is of a Child;
+    `name` begins the names of their logs.
     Raises ServerError in a worker's own words when it does not start.
     """
-    if not settings.brokered:
-        yield []
-        return
-    workers: list[tuple[subprocess.Popen[bytes], Path]] = []
+    folder().mkdir(parents=True, exist_ok=True)
+    workers: list[Child] = []
     try:
         for stage, count in zip(STAGES, settings.workers, strict=True):
-            for number in range(1, count + 1):
-                workers.append(_start(settings, stage, number=number))
-        for process, log in workers:
-            _wait_ready(process, log)
-        yield [process for process, _ in workers]
+            for number in range(1, (count if settings.brokered else 0) + 1):
+                log = folder() / f"{name}-{stage}-{number}.log"
+                words = (command or worker_command)(settings, stage)
+                workers.append(Child("a worker", words, log=log, is_ready=logged(": ready"), **how))
+        for each in workers:
+            each.wait_ready()
+        yield workers
     finally:
-        processes.end_all(
-            [process for process, _ in workers], ask=signal.SIGTERM, patience_s=STOP_TIMEOUT_S
-        )
+        processes.stop_all(workers)
 
 
 def worker_command(settings: Settings, stage: str) -> list[str]:
@@ -180,24 +183,3 @@ def worker_command(settings: Settings, stage: str) -> list[str]:
         *(sys.executable, "-m", "pipelines.worker", settings.pipeline, stage),
         *("--scenario", document),
     ]
-
-
-def _start(settings: Settings, stage: str, *, number: int) -> tuple[subprocess.Popen[bytes], Path]:
-    folder().mkdir(parents=True, exist_ok=True)
-    log = folder() / f"worker-{stage}-{number}.log"
-    with log.open("wb") as output:
-        process = processes.spawn(worker_command(settings, stage), output=output)
-    return process, log
-
-
-def _wait_ready(process: subprocess.Popen[bytes], log: Path) -> None:
-    try:
-        if not processes.wait_line(process, log, ending=": ready", timeout_s=READY_TIMEOUT_S):
-            raise ServerError(
-                f"a worker ended while starting: {processes.last_line(log)}", hint=f"see {log}"
-            )
-    except TimeoutError:
-        raise ServerError(
-            f"a worker was not ready after {READY_TIMEOUT_S:.0f} s: {processes.last_line(log)}",
-            hint=f"see {log}",
-        ) from None

@@ -23,6 +23,6 @@ def in_turn(groups: Sequence[Sequence[T]], *, rounds: int, seed: int) -> list[T]
     ]
 
 
-def abba(a: T, b: T, *, rounds: int) -> list[T]:
-    """Return A and B `rounds` times each, in the order ABBA ABBA ..."""
-    return [one for number in range(rounds) for one in ((a, b) if number % 2 == 0 else (b, a))]
+def mirrored(members: Sequence[T], *, rounds: int) -> list[T]:
+    """Return all members once a round, backwards in every second one: of two ABBA ABBA ..."""
+    return [one for number in range(rounds) for one in members[:: -1 if number % 2 else 1]]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +18,20 @@ from bench.ledger.units import count
 from bench.record import folders, records, scenario
 from bench.runs.equipment import crew
 from bench.runs.progress import Progress, say_where
-from pipelines import paths, processes
+from pipelines import paths
 from pipelines.errors import ServerError, VisiontaxError
 from pipelines.paths import REPOSITORY
+from pipelines.processes import Child
 from pipelines.servers import control
 
 LOAD = paths.ROOT / "bench" / "load.py"
+LOG = "locust.log"
+"""Where in a run's folder its load says what it says."""
+
+TICK_S = 0.2
+STOP_TIMEOUT_S = 45.0
+"""How long the load has for its requests in flight, and for the trace, when it is to end."""
+
 OVERHEAD_S = 4.0
 """About how long a run takes beyond its warm-up and duration."""
 
@@ -95,59 +101,40 @@ def execute(plan: Plan, *, tick: Callable[[], None] = lambda: None) -> Path:
     when that fails. A Ctrl-C leaves what was measured until then in the folder.
     """
     with crew(plan.settings) as workers:
-        folder = _load(plan, [worker.pid for worker in workers], tick=tick)
-        gone = sum(worker.poll() is not None for worker in workers)
+        folder = _load(plan, workers, tick=tick)
+        gone = sum(not worker.alive for worker in workers)
     if gone:
         click.echo(f"warning: {count(gone, 'worker')} ended in mid-run", err=True)
     return folder
 
 
-def _load(plan: Plan, workers: list[int], *, tick: Callable[[], None]) -> Path:
+def _load(plan: Plan, workers: list[Child], *, tick: Callable[[], None]) -> Path:
     folder = folders.make_folder(plan.results, plan.settings)
-    log = folder / "locust.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", "--", *plan.command(folder, workers=workers)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=Path.cwd(),
-        )
-        try:
-            while process.poll() is None:
-                time.sleep(0.2)
+    try:
+        with start_load(plan, folder, workers=workers) as load:
+            while load.alive:
+                load.wait(TICK_S)
                 tick()
-        except KeyboardInterrupt:
-            process.terminate()
-            process.wait()
-            if (folder / records.MANIFEST).exists():
-                say_where([folder])
-            raise
-    if process.returncode and not (folder / records.MANIFEST).exists():
-        raise _complaint(log)
-    if process.returncode == 0:
-        for line in log.read_text(errors="replace").splitlines():
+    except KeyboardInterrupt:
+        if (folder / records.MANIFEST).exists():
+            say_where([folder])
+        raise
+    if load.process.returncode and not (folder / records.MANIFEST).exists():
+        said = load.complaint()
+        failed = "" if said.own else "the load generator failed: "
+        raise VisiontaxError(f"{failed}{said.words}", hint=said.hint)
+    if load.process.returncode == 0:
+        for line in load.lines():
             if line.startswith("warning: "):
                 click.echo(line, err=True)
-        log.unlink()
+        (folder / LOG).unlink()
     return folder
 
 
-def _complaint(log: Path) -> VisiontaxError:
-    """The generator's own error, or the end of what it said."""
-    if said := processes.complaint(log):
-        return VisiontaxError(said[0], hint=said[1])
-    return VisiontaxError(
-        f"the load generator failed: {processes.last_line(log)}", hint=f"see {log}"
-    )
-
-
-class CutShortError(VisiontaxError):
-    """Not all runs could be made; `folders` are those that were."""
-
-    def __init__(self, message: str, *, hint: str, folders: list[Path]) -> None:
-        super().__init__(message, hint=hint)
-        self.folders = folders
+def start_load(plan: Plan, folder: Path, *, workers: Sequence[Child] = ()) -> Child:
+    """Start the load of a run in `folder`."""
+    command = plan.command(folder, workers=[each.process.pid for each in workers])
+    return Child("the load", command, log=folder / LOG, patience_s=STOP_TIMEOUT_S)
 
 
 def each_run(plans: Sequence[Plan]) -> Iterator[Path]:
@@ -157,32 +144,12 @@ def each_run(plans: Sequence[Plan]) -> Iterator[Path]:
     has left no server for the next one.
     """
     lengths = [plan.settings.warmup_s + plan.duration_s + OVERHEAD_S for plan in plans]
-    progress = Progress(sum(lengths))
-    try:
+    with Progress(sum(lengths)) as progress:
         for number, (plan, length) in enumerate(zip(plans, lengths, strict=True), start=1):
             progress.step(f"[{number}/{len(plans)}] {plan.title}", seconds=length)
             yield execute(plan, tick=progress.tick)
             _check_alive(plan.settings)
             progress.done()
-    finally:
-        progress.clear()
-
-
-def execute_all(plans: Sequence[Plan]) -> list[Path]:
-    """Make the runs as `each_run` does and return their folders.
-
-    Raises CutShortError when one cannot be made, or has left no server for the next one.
-    """
-    folders: list[Path] = []
-    try:
-        for folder in each_run(plans):
-            folders.append(folder)  # one by one: what was made counts also when the next fails
-    except VisiontaxError as error:
-        raise CutShortError(str(error), hint=error.hint, folders=folders) from error
-    except KeyboardInterrupt:
-        say_where(folders)
-        raise
-    return folders
 
 
 def _check_alive(settings: scenario.Settings) -> None:

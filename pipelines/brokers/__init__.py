@@ -4,9 +4,7 @@ A broker belongs to one thread or greenlet. Topics are made when they are first 
 carries bytes: what they mean is for the topologies.
 """
 
-from __future__ import annotations
-
-import importlib
+import pkgutil
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -64,6 +62,5 @@ def broker(kind: str, url: str, *, takeover_s: float = 5.0) -> Broker:
     """
     if kind not in BROKERS:
         raise VisiontaxError(f"unknown broker: {kind}", hint=f"known brokers: {', '.join(BROKERS)}")
-    module, name = BROKERS[kind].split(":")
-    made: Broker = getattr(importlib.import_module(module), name)(url, takeover_s=takeover_s)
+    made: Broker = pkgutil.resolve_name(BROKERS[kind])(url, takeover_s=takeover_s)
     return made

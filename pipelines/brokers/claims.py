@@ -1,7 +1,5 @@
 """The claim check: what is too large for a message stays in Redis; the message has its key."""
 
-from __future__ import annotations
-
 import itertools
 import uuid
 from collections.abc import Sequence

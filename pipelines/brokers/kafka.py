@@ -7,9 +7,10 @@ over the process, every call runs on a thread, for librdkafka blocks without gev
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import ClassVar, ParamSpec, TypeVar
+from typing import ClassVar, Concatenate, ParamSpec, TypeVar
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -22,7 +23,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from pipelines.brokers import is_reply, kafka_topics
+from pipelines.brokers import Broker, is_reply, kafka_topics, threads
 from pipelines.brokers.kafka_settings import (
     CONSUMER,
     PATIENCE_S,
@@ -31,7 +32,6 @@ from pipelines.brokers.kafka_settings import (
     Setting,
     connection,
 )
-from pipelines.brokers.threads import Thread
 from pipelines.errors import BrokerError
 
 P = ParamSpec("P")
@@ -42,7 +42,21 @@ _AGAIN_S = 0.05
 _NO_LEADER = (KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
 
 
-class Kafka:
+def _on_thread(call: Callable[Concatenate[Kafka, P], T]) -> Callable[Concatenate[Kafka, P], T]:
+    """Have the broker's thread make the call, and Kafka's errors raised as BrokerError."""
+
+    @functools.wraps(call)
+    def made(self: Kafka, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            result: T = threads.call(self._thread, call, self, *args, **kwargs)
+            return result
+        except KafkaException as error:
+            raise self._error(error.args[0]) from error
+
+    return made
+
+
+class Kafka(Broker):
     """A Broker, with the library's own settings."""
 
     settings: ClassVar[dict[str, Setting]] = {}
@@ -50,7 +64,7 @@ class Kafka:
     def __init__(self, url: str, *, takeover_s: float) -> None:
         self._url = url
         self._takeover_ms = max(10, round(takeover_s * 1000))
-        self._thread = Thread()
+        self._thread = threads.pool()
         self._made: set[str] = set()
         self._producer: Producer | None = None
         self._delivered = 0
@@ -61,29 +75,12 @@ class Kafka:
         self._trouble: KafkaError | None = None
         self._revoked = False
 
-    def put(self, topic: str, messages: Sequence[bytes]) -> None:
-        """As Broker.put."""
-        self._run(self._put, topic, messages)
-
-    def take(self, topic: str, *, most: int, wait_s: float) -> list[bytes]:
-        """As Broker.take."""
-        return self._run(self._take, topic, most, wait_s)
-
-    def depth(self, topic: str) -> int:
-        """As Broker.depth: the ends of the partitions less what is committed of them."""
-        return self._run(self._depth, topic)
-
     def close(self) -> None:
         """As Broker.close; a topic of replies goes with its taker."""
         with contextlib.suppress(BrokerError):
-            self._run(self._close)
-        self._thread.end()
-
-    def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return self._thread.call(function, *args, **kwargs)
-        except KafkaException as error:
-            raise self._error(error.args[0]) from error
+            self._close()
+        if self._thread is not None:
+            self._thread.kill()
 
     def _error(self, error: KafkaError, cause: str = "") -> BrokerError:
         refused = error.code() > 0  # the library's own complaints are below
@@ -91,12 +88,12 @@ class Kafka:
             f"Kafka at {self._url}: {cause}{error.str()}", hint="" if refused else "is it running?"
         )
 
-    def _put(self, topic: str, messages: Sequence[bytes]) -> None:
+    @_on_thread
+    def put(self, topic: str, messages: Sequence[bytes]) -> None:
         self._make(topic)
         if self._producer is None:
-            self._producer = Producer(
-                connection(self._url) | PRODUCER | self.settings | {"error_cb": _ignore}
-            )
+            quiet = {"error_cb": lambda _: None}  # what it says is raised by the call it concerns
+            self._producer = Producer(connection(self._url) | PRODUCER | self.settings | quiet)
         producer, until = self._producer, time.monotonic() + PATIENCE_S
         self._delivered, self._refused = 0, None
         for message in messages:
@@ -125,7 +122,8 @@ class Kafka:
         else:
             self._refused = self._refused or error
 
-    def _take(self, topic: str, most: int, wait_s: float) -> list[bytes]:
+    @_on_thread
+    def take(self, topic: str, *, most: int, wait_s: float) -> list[bytes]:
         self._acknowledge()
         taker = self._taker(topic)
         until = time.monotonic() + wait_s
@@ -190,7 +188,9 @@ class Kafka:
             self._made.discard(topic)
             self._make(topic)
 
-    def _depth(self, topic: str) -> int:
+    @_on_thread
+    def depth(self, topic: str) -> int:
+        """As Broker.depth: the ends of the partitions less what is committed of them."""
         if topic not in self._watchers:
             self._make(topic)
             watcher = self._consumer(topic)
@@ -210,22 +210,21 @@ class Kafka:
         )
 
     def _consumer(self, topic: str) -> Consumer:
-        timeouts = {
+        own = {
             "session.timeout.ms": self._takeover_ms,
             "max.poll.interval.ms": self._takeover_ms,
             "heartbeat.interval.ms": self._takeover_ms // 10,
+            "group.id": topic,
+            "error_cb": functools.partial(setattr, self, "_trouble"),
         }
-        given = {"group.id": topic, "error_cb": self._on_error}
-        return Consumer(connection(self._url) | CONSUMER | timeouts | given)
-
-    def _on_error(self, error: KafkaError) -> None:
-        self._trouble = error
+        return Consumer(connection(self._url) | CONSUMER | own)
 
     def _make(self, topic: str) -> None:
         if topic not in self._made:
             kafka_topics.make(self._url, topic)
             self._made.add(topic)
 
+    @_on_thread
     def _close(self) -> None:
         self._acknowledge()
         for consumer in (*self._takers.values(), *(each for each, _ in self._watchers.values())):
@@ -252,7 +251,3 @@ def _offsets(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicParti
             if error.args[0].code() not in _NO_LEADER or time.monotonic() > until:
                 raise
             time.sleep(_AGAIN_S)
-
-
-def _ignore(_: KafkaError) -> None:
-    """What it says is also raised by the call it concerns."""

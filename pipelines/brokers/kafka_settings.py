@@ -1,7 +1,5 @@
 """All settings of Kafka's clients and topics that are not the library's own."""
 
-from __future__ import annotations
-
 from typing import Any
 
 Setting = str | int | bool

@@ -1,6 +1,7 @@
 """Makes and deletes Kafka's topics. Errors of Kafka are passed on but for `sweep_replies`."""
 
-from __future__ import annotations
+from collections.abc import Mapping
+from concurrent.futures import Future
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -17,23 +18,25 @@ def make(url: str, topic: str) -> None:
     partitions = 1 if is_reply(topic) else PARTITIONS
     wanted = NewTopic(topic, partitions, replication_factor=1, config=RETENTION)
     admin = connect(url)
-    try:
-        admin.create_topics([wanted], request_timeout=PATIENCE_S)[topic].result()
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise
+    made = admin.create_topics([wanted], request_timeout=PATIENCE_S)
+    _await(made, fine=KafkaError.TOPIC_ALREADY_EXISTS)
 
 
 def delete(url: str, topics: list[str]) -> None:
     """Delete the topics that are there."""
-    if not topics:
-        return
-    admin = connect(url)
-    for deleted in admin.delete_topics(topics, request_timeout=PATIENCE_S).values():
+    if topics:
+        admin = connect(url)
+        deleted = admin.delete_topics(topics, request_timeout=PATIENCE_S)
+        _await(deleted, fine=KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+
+def _await(asked: Mapping[str, Future[None]], *, fine: int) -> None:
+    """Wait for all that was asked; an error of the code `fine` is none."""
+    for future in asked.values():
         try:
-            deleted.result()
+            future.result()
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            if error.args[0].code() != fine:
                 raise
 
 

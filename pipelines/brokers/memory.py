@@ -4,8 +4,6 @@ This is its client; `python -m pipelines.brokers.memory_server` is the process. 
 frames: four bytes of length, most significant first, then MessagePack.
 """
 
-from __future__ import annotations
-
 import contextlib
 import socket
 from collections.abc import Sequence
@@ -13,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from pipelines.brokers import Broker
 from pipelines.errors import BrokerError
 
 LENGTH_BYTES = 4
@@ -59,8 +58,8 @@ def frame(content: object) -> bytearray:
     return made
 
 
-class MemoryBroker:
-    """A Broker."""
+class MemoryBroker(Broker):
+    """A connection to that process."""
 
     def __init__(self, url: str, *, takeover_s: float) -> None:
         self._url = url
@@ -68,22 +67,18 @@ class MemoryBroker:
         self._socket: socket.socket | None = None
 
     def put(self, topic: str, messages: Sequence[bytes]) -> None:
-        """As Broker.put."""
         self._ask(Put(topic, messages))
 
     def take(self, topic: str, *, most: int, wait_s: float) -> list[bytes]:
-        """As Broker.take."""
         taken: list[bytes] = self._ask(
             Take(topic, most, wait_s, self._takeover_s), patience_s=wait_s + PATIENCE_S
         )
         return taken
 
     def depth(self, topic: str) -> int:
-        """As Broker.depth."""
         return int(self._ask(Depth(topic)))
 
     def close(self) -> None:
-        """As Broker.close."""
         if self._socket is not None:
             with contextlib.suppress(BrokerError):
                 self._ask(Acknowledge())

@@ -4,18 +4,15 @@ Messages are in it until they are acknowledged. Those that a taker holds come ag
 connection ends, or when it has not asked again for as long as it said.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-import signal
 from collections import Counter, defaultdict, deque
 
 import click
 import msgspec
 
+from pipelines import processes
 from pipelines.brokers.memory import LENGTH_BYTES, Acknowledge, Depth, Put, Request, Take, frame
-from pipelines.processes import HOST
 
 _requests = msgspec.msgpack.Decoder(Request)
 
@@ -62,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._take = Take("", 0, 0.0, 0.0)
         self._held: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._later = asyncio.get_running_loop().call_later
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep where to answer."""
@@ -91,7 +89,7 @@ class Connection(asyncio.Protocol):
         self._held = self._store.take(self._take.topic, self._take.most)
         self._transport.write(frame(self._held))
         if self._held:
-            self._call_later(self._take.takeover_s, self._overdue)
+            self._timer = self._later(self._take.takeover_s, self._overdue)
 
     def _answer(self, request: Request) -> None:
         match request:
@@ -111,7 +109,7 @@ class Connection(asyncio.Protocol):
                     self.serve()
                 else:
                     self._store.takers[request.topic].append(self)
-                    self._call_later(request.wait_s, self.serve)
+                    self._timer = self._later(request.wait_s, self.serve)
 
     def _acknowledge(self) -> None:
         self._store.held[self._take.topic] -= len(self._held)
@@ -121,9 +119,6 @@ class Connection(asyncio.Protocol):
     def _overdue(self) -> None:
         held, self._held = self._held, []
         self._store.give_back(self._take.topic, held)
-
-    def _call_later(self, delay_s: float, then: object) -> None:
-        self._timer = asyncio.get_running_loop().call_later(delay_s, then)  # type: ignore[arg-type]
 
     def _forget(self) -> None:
         """Neither wait for messages nor for the next request."""
@@ -135,21 +130,21 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(port: int) -> None:
-    """Serve on `port` of HOST until SIGTERM or SIGINT."""
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    """Serve on `port` of HOST for ever."""
     store = Store()
-    await loop.create_server(lambda: Connection(store), HOST, port)
-    await ended.wait()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(store), processes.HOST, port
+    )
+    await server.serve_forever()
 
 
 @click.command()
 @click.option("--port", type=int, required=True)
 def main(port: int) -> None:
-    """Run the memory broker."""
-    asyncio.run(serve(port))
+    """Run the memory broker until SIGTERM or SIGINT."""
+    processes.end_on_signals()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(port))
 
 
 if __name__ == "__main__":

@@ -4,20 +4,19 @@ Either takes one round trip to put any number of messages, and one or two to tak
 taker held is looked for now and then, and what nobody uses any more expires.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from pipelines.brokers import Broker, is_reply
 from pipelines.errors import BrokerError
 
 EXPIRE_S = 3600
@@ -58,8 +57,10 @@ def speaking(url: str) -> Iterator[None]:
         ) from error
 
 
-class RedisBroker:
-    """What both ways have in common."""
+class RedisBroker(Broker):
+    """What both ways have in common; `prefix` begins the keys of topics."""
+
+    prefix: ClassVar[str]
 
     def __init__(self, url: str, *, takeover_s: float) -> None:
         self._url = url
@@ -70,8 +71,16 @@ class RedisBroker:
         self._topics: set[str] = set()
         self._rescued: dict[str, float] = {}
 
+    def put(self, topic: str, messages: Sequence[bytes]) -> None:
+        if not messages:
+            return
+        pipeline, key = self._pipeline(), self._key(topic)
+        self._add(pipeline, key, messages)
+        pipeline.expire(key, EXPIRE_S)
+        with speaking(self._url):
+            pipeline.execute()
+
     def take(self, topic: str, *, most: int, wait_s: float) -> list[bytes]:
-        """As Broker.take."""
         self._topics.add(topic)
         until = time.monotonic() + wait_s
         with speaking(self._url):
@@ -81,8 +90,31 @@ class RedisBroker:
                 if taken or time.monotonic() >= until:
                     return taken
 
+    def close(self) -> None:
+        pipeline = self._acknowledging()
+        for topic in self._topics:
+            key = self._key(topic)
+            self._leave(pipeline, key)
+            if is_reply(topic):
+                pipeline.unlink(key, f"{key}:takers")
+        with contextlib.suppress(redis.RedisError):
+            pipeline.execute(raise_on_error=False)
+        self._redis.close()
+
+    def _add(self, pipeline: Pipeline, key: str, messages: Sequence[bytes]) -> None:
+        """Put messages, of which there are some."""
+        raise NotImplementedError
+
     def _take(self, topic: str, most: int, wait_ms: int) -> list[bytes]:
         """Acknowledge what is held, and return up to `most` messages."""
+        raise NotImplementedError
+
+    def _acknowledging(self) -> Pipeline:
+        """Return a pipeline that begins with acknowledging what is held."""
+        raise NotImplementedError
+
+    def _leave(self, pipeline: Pipeline, key: str) -> None:
+        """Be no taker of the topic any more."""
         raise NotImplementedError
 
     def _rescue_is_due(self, topic: str) -> bool:
@@ -92,6 +124,9 @@ class RedisBroker:
         if due:
             self._rescued[topic] = now
         return due
+
+    def _key(self, topic: str) -> str:
+        return f"{self.prefix}:{topic}"
 
     def _pipeline(self) -> Pipeline:
         return self._redis.pipeline(transaction=False)

@@ -3,15 +3,11 @@
 A taker is dead when its key `lists:alive:<taker>` has expired.
 """
 
-from __future__ import annotations
-
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import redis
 
-from pipelines.brokers import is_reply
 from pipelines.brokers.redis import EXPIRE_S, Pipeline, RedisBroker, new_name, speaking
 
 _RESCUE = """
@@ -27,17 +23,12 @@ end
 
 
 class RedisLists(RedisBroker):
-    """A Broker."""
+    """A topic is a list, and a set of its takers."""
 
-    def put(self, topic: str, messages: Sequence[bytes]) -> None:
-        """As Broker.put."""
-        if not messages:
-            return
-        pipeline = self._pipeline()
-        pipeline.lpush(_list(topic), *messages)
-        pipeline.expire(_list(topic), EXPIRE_S)
-        with speaking(self._url):
-            pipeline.execute()
+    prefix = "lists"
+
+    def _add(self, pipeline: Pipeline, key: str, messages: Sequence[bytes]) -> None:
+        pipeline.lpush(key, *messages)
 
     def _take(self, topic: str, most: int, wait_ms: int) -> list[bytes]:
         try:
@@ -47,7 +38,7 @@ class RedisLists(RedisBroker):
             raise
 
     def _move(self, topic: str, most: int, wait_ms: int) -> list[bytes]:
-        source, alive = _list(topic), f"lists:alive:{self._taker}"
+        source, alive = self._key(topic), f"lists:alive:{self._taker}"
         taken, takers = f"{source}:{self._taker}", f"{source}:takers"
         pipeline = self._acknowledging()
         pipeline.sadd(takers, self._taker)
@@ -74,12 +65,11 @@ class RedisLists(RedisBroker):
 
     def _acknowledging(self) -> Pipeline:
         pipeline = self._pipeline()
-        pipeline.unlink(*(f"{_list(topic)}:{self._taker}" for topic in self._topics))
+        pipeline.unlink(*(f"{self._key(topic)}:{self._taker}" for topic in self._topics))
         return pipeline
 
     def depth(self, topic: str) -> int:
-        """As Broker.depth."""
-        source = _list(topic)
+        source = self._key(topic)
         with speaking(self._url):
             takers: Any = self._redis.smembers(f"{source}:takers")
             pipeline = self._pipeline()
@@ -88,19 +78,6 @@ class RedisLists(RedisBroker):
                 pipeline.llen(f"{source}:{taker.decode()}")
             return sum(pipeline.execute())
 
-    def close(self) -> None:
-        """As Broker.close."""
-        pipeline = self._pipeline()
-        for topic in self._topics:
-            pipeline.unlink(f"{_list(topic)}:{self._taker}")
-            pipeline.srem(f"{_list(topic)}:takers", self._taker)
-            if is_reply(topic):
-                pipeline.unlink(_list(topic), f"{_list(topic)}:takers")
+    def _leave(self, pipeline: Pipeline, key: str) -> None:
+        pipeline.srem(f"{key}:takers", self._taker)
         pipeline.unlink(f"lists:alive:{self._taker}")
-        with contextlib.suppress(redis.RedisError):
-            pipeline.execute(raise_on_error=False)
-        self._redis.close()
-
-
-def _list(topic: str) -> str:
-    return f"lists:{topic}"

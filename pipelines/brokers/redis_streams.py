@@ -1,14 +1,11 @@
 """Redis streams as a message broker: a topic is a stream with one group of consumers."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import redis
 
-from pipelines.brokers import is_reply
 from pipelines.brokers.redis import EXPIRE_S, Pipeline, RedisBroker, speaking
 
 GROUP = "takers"
@@ -18,23 +15,19 @@ MOST_MESSAGES = 100_000
 
 
 class RedisStreams(RedisBroker):
-    """A Broker on streams: a topic is a stream with one group; what is acknowledged is deleted."""
+    """What is acknowledged is deleted."""
 
+    prefix = "streams"
     _held: tuple[str, list[bytes]] = ("", [])
 
-    def put(self, topic: str, messages: Sequence[bytes]) -> None:
-        """As Broker.put."""
-        pipeline = self._pipeline()
+    def _add(self, pipeline: Pipeline, key: str, messages: Sequence[bytes]) -> None:
         for message in messages:
-            pipeline.xadd(_stream(topic), {b"m": message}, maxlen=MOST_MESSAGES)
-        pipeline.expire(_stream(topic), EXPIRE_S)
-        with speaking(self._url):
-            pipeline.execute()
+            pipeline.xadd(key, {b"m": message}, maxlen=MOST_MESSAGES)
 
     def _take(self, topic: str, most: int, wait_ms: int) -> list[bytes]:
         if self._rescue_is_due(topic):
             pipeline = self._acknowledging()
-            pipeline.xautoclaim(_stream(topic), GROUP, self._taker, self._takeover_ms, count=most)
+            pipeline.xautoclaim(self._key(topic), GROUP, self._taker, self._takeover_ms, count=most)
             reply = self._execute(pipeline, topic)
             entries = reply[1] if reply else []
             if entries:
@@ -42,7 +35,7 @@ class RedisStreams(RedisBroker):
                 return self._hold(topic, entries)
         pipeline = self._acknowledging()
         pipeline.xreadgroup(
-            GROUP, self._taker, {_stream(topic): ">"}, count=most, block=wait_ms or None
+            GROUP, self._taker, {self._key(topic): ">"}, count=most, block=wait_ms or None
         )
         reply = self._execute(pipeline, topic)
         return self._hold(topic, reply[0][1] if reply else [])
@@ -51,8 +44,8 @@ class RedisStreams(RedisBroker):
         pipeline = self._pipeline()
         topic, ids = self._held
         if ids:
-            pipeline.xack(_stream(topic), GROUP, *ids)
-            pipeline.xdel(_stream(topic), *ids)
+            pipeline.xack(self._key(topic), GROUP, *ids)
+            pipeline.xdel(self._key(topic), *ids)
         return pipeline
 
     def _execute(self, pipeline: Pipeline, topic: str) -> Any:
@@ -65,8 +58,8 @@ class RedisStreams(RedisBroker):
             if not str(error).startswith("NOGROUP"):
                 raise error
             with contextlib.suppress(redis.ResponseError):  # another taker was quicker
-                self._redis.xgroup_create(_stream(topic), GROUP, "0", mkstream=True)
-                self._redis.expire(_stream(topic), EXPIRE_S)
+                self._redis.xgroup_create(self._key(topic), GROUP, "0", mkstream=True)
+                self._redis.expire(self._key(topic), EXPIRE_S)
             return None
         return replies[-1]
 
@@ -76,21 +69,8 @@ class RedisStreams(RedisBroker):
         return [fields[b"m"] for _, fields in kept]
 
     def depth(self, topic: str) -> int:
-        """As Broker.depth."""
         with speaking(self._url):
-            return int(self._redis.xlen(_stream(topic)))
+            return int(self._redis.xlen(self._key(topic)))
 
-    def close(self) -> None:
-        """As Broker.close."""
-        pipeline = self._acknowledging()
-        for topic in self._topics:
-            pipeline.xgroup_delconsumer(_stream(topic), GROUP, self._taker)
-            if is_reply(topic):
-                pipeline.unlink(_stream(topic))
-        with contextlib.suppress(redis.RedisError):
-            pipeline.execute(raise_on_error=False)
-        self._redis.close()
-
-
-def _stream(topic: str) -> str:
-    return f"streams:{topic}"
+    def _leave(self, pipeline: Pipeline, key: str) -> None:
+        pipeline.xgroup_delconsumer(key, GROUP, self._taker)

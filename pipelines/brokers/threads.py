@@ -1,46 +1,34 @@
 """Where calls that block are made: at once, or on a thread, out of gevent's way."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from typing import Any
 
 
-class Thread:
-    """Makes calls one after the other; on a thread where gevent has patched the process."""
+def pool() -> Any:
+    """Return a pool of one thread where gevent has patched the process, else None."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("socket"):
+        return None
+    from gevent.threadpool import ThreadPool
 
-    def __init__(self) -> None:
-        self._pool: Any = None
-        monkey: Any = sys.modules.get("gevent.monkey")
-        if monkey is not None and monkey.is_module_patched("socket"):
-            from gevent.threadpool import ThreadPool
+    return ThreadPool(1)
 
-            self._pool = ThreadPool(1)
 
-    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what the function returns, or raise what it raises."""
-        if self._pool is None:
-            return function(*args, **kwargs)
-        # An error comes as a value: gevent prints those that are raised on its threads.
-        result, error = self._pool.apply(_attempt, (function, args, kwargs))
-        if error is not None:
-            raise error
-        kept: T = result
-        return kept
-
-    def end(self) -> None:
-        """Make no more calls."""
-        if self._pool is not None:
-            self._pool.kill()
+def call(pool: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Return what the function returns, or raise what it raises, on the pool's thread if any."""
+    if pool is None:
+        return function(*args, **kwargs)
+    result, error = pool.apply(_attempt, (function, args, kwargs))
+    if error is not None:
+        raise error
+    return result
 
 
 def _attempt(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, Exception | None]:
+    """An error comes as a value: gevent prints those that are raised on its threads."""
     try:
         return function(*args, **kwargs), None
     except Exception as error:

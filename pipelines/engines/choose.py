@@ -1,17 +1,14 @@
 """Every transport, by name, and where it finds its server."""
 
-from __future__ import annotations
+import pkgutil
 
-import importlib
-
-from pipelines.engines.engine import Engine
-from pipelines.engines.fake import SERVICE_S, FakeEngine
+from pipelines.engines.engine import SERVICE_S, Engine, FakeEngine
 from pipelines.errors import VisiontaxError
 
 TRANSPORTS = {
     "http": "pipelines.engines.triton_http:HttpEngine",
     "grpc": "pipelines.engines.triton_grpc:GrpcEngine",
-    "shm": "pipelines.engines.system_shm:engine",
+    "shm": "pipelines.engines.triton_shm:engine",
     "cuda-shm": "pipelines.engines.cuda_shm:engine",
     "fake": "",
     "plain": "pipelines.engines.plain_http:PlainEngine",
@@ -46,18 +43,10 @@ def check_gpu(transport: str) -> None:
 def engine(transport: str, url: str, *, service_s: float = SERVICE_S) -> Engine:
     """Return a new engine; `url` is host:port of the transport's own endpoint.
 
-    The fake one needs none, and takes `service_s`.
-
-    Raises VisiontaxError listing the known transports when it is none of them, and as `check_gpu`
-    does.
+    The fake one needs none, and takes `service_s`. Raises EngineError as `check_gpu` does.
     """
-    if transport not in TRANSPORTS:
-        raise VisiontaxError(
-            f"unknown transport: {transport}", hint=f"known transports: {', '.join(TRANSPORTS)}"
-        )
     if transport == "fake":
         return FakeEngine(service_s)
     check_gpu(transport)
-    module, name = TRANSPORTS[transport].split(":")
-    made: Engine = getattr(importlib.import_module(module), name)(url)
+    made: Engine = pkgutil.resolve_name(TRANSPORTS[transport])(url)
     return made

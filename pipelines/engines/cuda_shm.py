@@ -4,15 +4,13 @@ The GPU is the first that CUDA shows to this process (CUDA_VISIBLE_DEVICES says 
 Triton's first. CUDA's Python bindings are imported only when this transport is used.
 """
 
-from __future__ import annotations
-
 import importlib
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.engines.triton_shm import SharedMemoryEngine
+from pipelines.engines.triton_shm import Block, SharedMemoryEngine
 from pipelines.errors import EngineError
 
 DEVICE = 0
@@ -41,14 +39,14 @@ def check() -> None:
         )
 
 
-class CudaBlock:
-    """A Block in the GPU's memory.
+class CudaBlock(Block):
+    """A block in the GPU's memory.
 
     The copies are made here: those of tritonclient start at the region's first byte, read all of
     it, and go through further copies on the host.
     """
 
-    service: ClassVar[str] = "cudasharedmemory"
+    service = "cudasharedmemory"
 
     def __init__(self, name: str, *, size_bytes: int) -> None:
         self._regions = importlib.import_module("tritonclient.utils.cuda_shared_memory")
@@ -62,23 +60,17 @@ class CudaBlock:
         self._size_bytes = size_bytes
 
     def described(self) -> dict[str, Any]:
-        """As Block.described."""
         handle = self._regions.get_raw_handle(self._region).decode()
-        return {
-            "raw_handle": {"b64": handle},
-            "device_id": DEVICE,
-            "byte_size": self._size_bytes,
-        }
+        raw = {"b64": handle}
+        return {"raw_handle": raw, "device_id": DEVICE, "byte_size": self._size_bytes}
 
     def write(self, tensor: npt.NDArray[Any], *, offset: int) -> None:
-        """As Block.write."""
         packed = np.ascontiguousarray(tensor)
         _copy(packed.ctypes.data, self._address(offset), size_bytes=packed.nbytes)
         # A copy from pageable memory returns before the last of it has reached the GPU.
         _checked(_runtime().cudaStreamSynchronize(0))
 
     def read(self, dtype: type[Any], *, shape: tuple[int, ...], offset: int) -> npt.NDArray[Any]:
-        """As Block.read."""
         tensor = np.empty(shape, dtype)
         _copy(self._address(offset), tensor.ctypes.data, size_bytes=tensor.nbytes)
         return tensor
@@ -87,7 +79,6 @@ class CudaBlock:
         return int(self._region._base_addr) + offset
 
     def free(self) -> None:
-        """As Block.free."""
         region, self._region = self._region, None
         self._regions.destroy_shared_memory_region(region)  # which goes with its last reference
 

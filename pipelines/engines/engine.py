@@ -1,13 +1,14 @@
 """What answers an inference request: Triton by one of its transports, or the fake.
 
 An engine belongs to one user and has one request in flight. It takes timestamps and nothing else
-while the request is under way.
+while the request is under way. The fake is here too.
 """
 
-from __future__ import annotations
-
+import time
 from dataclasses import dataclass, field
 from typing import Protocol
+
+import numpy as np
 
 from pipelines.spans import Span
 from pipelines.tasks.tensors import Tensors, TensorSpec
@@ -40,4 +41,36 @@ class Engine(Protocol):
         """Run one request. Raises EngineError with the server's own words when it fails."""
 
     def close(self) -> None:
-        """Give connections and memory back."""
+        """Give connections and memory back, where there are some."""
+        return
+
+
+SERVICE_S = 0.005
+
+
+class FakeEngine(Engine):
+    """Answers zeros after `service_s` seconds: a smoke test, and the calibration of the generator.
+
+    It builds no request and crosses no wire, so what it measures is the load generator alone.
+    """
+
+    def __init__(self, service_s: float = SERVICE_S) -> None:
+        self._service_s = service_s
+
+    def infer(
+        self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
+    ) -> Exchange:
+        del request_id
+        start = time.monotonic_ns()
+        time.sleep(self._service_s)
+        end = time.monotonic_ns()
+        return Exchange(
+            outputs={spec.name: np.zeros(spec.shape, spec.dtype) for spec in outputs},
+            start_ns=start,
+            sent_ns=start,
+            received_ns=end,
+            end_ns=end,
+            bytes_in=sum(tensor.nbytes for tensor in inputs.values()),
+            bytes_out=0,
+            spans=[Span("inference", start, end, model)],
+        )

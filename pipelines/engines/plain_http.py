@@ -1,22 +1,71 @@
-"""A plain HTTP server, JPEG in and logits out: a yardstick for what Triton serves."""
+"""Plain HTTP: the kept-alive connection of one user, and the yardstick for what Triton serves, a
+server that takes a JPEG and gives logits.
+"""
 
-from __future__ import annotations
-
+import json
 import time
+from http.client import HTTPException
+from typing import Any, ClassVar
 
 import numpy as np
+from geventhttpclient import HTTPClient
 
-from pipelines.engines.connection import Connection
-from pipelines.engines.engine import Exchange
+from pipelines.engines.engine import Engine, Exchange
 from pipelines.errors import EngineError
 from pipelines.tasks.tensors import Tensors, TensorSpec
 
+TIMEOUT_S = 120.0
 
-class PlainEngine:
-    """One user's connection to the server of `servers.fastapi_app` at `url` (host:port)."""
+_NO_ANSWER = (OSError, ValueError, HTTPException)
+"""What the client raises where the server is away, hangs up in mid-answer, or talks no HTTP."""
+
+
+class Connection:
+    """A connection to `url` (host:port) of the server that errors call `server`."""
+
+    server: ClassVar[str]
 
     def __init__(self, url: str) -> None:
-        self._connection = Connection(url, to="the plain server")
+        host, _, port = url.rpartition(":")
+        self._url = url
+        self._client = HTTPClient(
+            host,
+            int(port),
+            connection_timeout=10.0,
+            network_timeout=TIMEOUT_S,
+            block_size=65536,
+            disable_ipv6=True,
+        )
+
+    def post(
+        self, path: str, body: bytes, *, headers: dict[str, Any] | None = None
+    ) -> tuple[Any, bytes]:
+        """Return the response and its body.
+
+        Raises EngineError when none comes, and in the server's own words when it is not 200.
+        """
+        try:
+            response = self._client.post(path, body=body, headers=headers or {})
+            reply = bytes(response.read())
+        except _NO_ANSWER as error:
+            raise EngineError(f"no answer from {self.server} at {self._url}: {error}") from error
+        if response.status_code != 200:
+            try:
+                words = str(json.loads(reply)["error"])
+            except (ValueError, KeyError, TypeError):
+                words = f"{self.server} answered HTTP {response.status_code}"
+            raise EngineError(words)
+        return response, reply
+
+    def close(self) -> None:
+        """Hang up."""
+        self._client.close()
+
+
+class PlainEngine(Connection, Engine):
+    """One user's connection to the server of `servers.fastapi_app`."""
+
+    server = "the plain server"
 
     def infer(
         self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
@@ -27,15 +76,9 @@ class PlainEngine:
         (tensor,) = inputs.values()
         body = tensor.tobytes()
         sent = time.monotonic_ns()
-        response, reply = self._connection.post("/classify", body)
+        _, reply = self.post("/classify", body)
         received = time.monotonic_ns()
-        if response.status_code != 200:
-            raise EngineError(f"the plain server answered HTTP {response.status_code}")
         tensors = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in outputs}
         tensors["logits"] = np.frombuffer(reply, np.float32)[None]
         end = time.monotonic_ns()
         return Exchange(tensors, start, sent, received, end, len(body), len(reply))
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()

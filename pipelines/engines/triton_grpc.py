@@ -1,23 +1,21 @@
 """Triton over gRPC; requests are serialised here, so that `encode` and `send` can be told apart."""
 
-from __future__ import annotations
-
 import time
 
 import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2
-from tritonclient.utils import np_to_triton_dtype
+from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
-from pipelines.engines.connection import TIMEOUT_S
-from pipelines.engines.engine import Exchange
+from pipelines.engines.engine import Engine, Exchange
+from pipelines.engines.plain_http import TIMEOUT_S
 from pipelines.errors import EngineError
 from pipelines.tasks.tensors import Tensors, TensorSpec
 
 _OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 
-class GrpcEngine:
+class GrpcEngine(Engine):
     """One user's channel to Triton's gRPC endpoint at `url` (host:port)."""
 
     def __init__(self, url: str) -> None:
@@ -49,14 +47,11 @@ class GrpcEngine:
             raise EngineError(self._words(error)) from error
         received = time.monotonic_ns()
         response = service_pb2.ModelInferResponse.FromString(reply)
-        raw = {
-            output.name: (content, tuple(output.shape))
-            for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
-        }
         tensors = {
-            spec.name: np.frombuffer(content, spec.dtype).reshape(shape)
-            for spec in outputs
-            for content, shape in (raw[spec.name],)
+            output.name: np.frombuffer(content, triton_to_np_dtype(output.datatype)).reshape(
+                tuple(output.shape)
+            )
+            for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
         }
         end = time.monotonic_ns()
         return Exchange(tensors, start, sent, received, end, len(body), len(reply))

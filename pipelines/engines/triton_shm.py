@@ -2,23 +2,22 @@
 
 Each user owns one region for its inputs and one for its outputs, registered on first use and
 replaced by a larger one when a request needs it. What kind of memory that is, is the engine's to
-be told.
+be told: here is the system's, files in /dev/shm, which is the transport `shm`.
 """
-
-from __future__ import annotations
 
 import contextlib
 import itertools
 import uuid
+from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import tritonclient.utils.shared_memory as shm
 from tritonclient.http import InferInput, InferRequestedOutput, InferResult
-from tritonclient.utils import np_to_triton_dtype
 
 from pipelines import processes
-from pipelines.engines.triton_http import HttpEngine
+from pipelines.engines.triton_http import HttpEngine, input_of
 from pipelines.errors import EngineError
 from pipelines.tasks.tensors import Tensors, TensorSpec
 
@@ -47,20 +46,43 @@ class Block(Protocol):
         """Give the memory back."""
 
 
+class SystemBlock(Block):
+    """A block in /dev/shm."""
+
+    service = "systemsharedmemory"
+
+    def __init__(self, name: str, *, size_bytes: int) -> None:
+        self._described = {"key": name, "offset": 0, "byte_size": size_bytes}
+        try:
+            self._handle = shm.create_shared_memory_region(name, name, size_bytes, create_only=True)
+        except (OSError, shm.SharedMemoryException) as error:
+            raise EngineError(
+                f"cannot make {size_bytes} bytes of shared memory: {error}; is /dev/shm full?"
+            ) from error
+
+    def described(self) -> dict[str, Any]:
+        return self._described
+
+    def write(self, tensor: npt.NDArray[Any], *, offset: int) -> None:
+        shm.set_shared_memory_region(self._handle, [tensor], offset)
+
+    def read(self, dtype: type[Any], *, shape: tuple[int, ...], offset: int) -> npt.NDArray[Any]:
+        return np.array(shm.get_contents_as_numpy(self._handle, dtype, shape, offset))
+
+    def free(self) -> None:
+        with contextlib.suppress(OSError, shm.SharedMemoryException):
+            shm.destroy_shared_memory_region(self._handle)
+
+
 class _Region:
     """A registered block that is replaced when asked for more; `use` is a part of its name."""
+
+    name: str
+    block: Block
 
     def __init__(self, http: HttpEngine, *, block: type[Block], use: str) -> None:
         self._http, self._kind, self._use = http, block, use
         self._bytes = 0
-        self._block: Block | None = None
-        self.name = ""
-
-    @property
-    def block(self) -> Block:
-        """The memory itself, once some is reserved."""
-        assert self._block is not None
-        return self._block
 
     def reserve(self, size_bytes: int) -> None:
         """Make sure that the region holds `size_bytes`."""
@@ -70,23 +92,22 @@ class _Region:
         size_bytes = max(1 << 16, 2 * size_bytes)
         unique = uuid.uuid4().hex[:12]
         self.name = f"{processes.PREFIX}-{processes.owner()}-{unique}-{self._use}"
-        self._block = self._kind(self.name, size_bytes=size_bytes)
+        self.block = self._kind(self.name, size_bytes=size_bytes)
+        self._bytes = size_bytes
         try:
-            self._control("register", self._block.described())
+            self._control("register", self.block.described())
         except EngineError:
             self.release()
             raise
-        self._bytes = size_bytes
 
     def release(self) -> None:
         """Give the memory back, also when the server is gone."""
-        if self._block is None:
-            return
-        with contextlib.suppress(EngineError):
-            self._control("unregister")
-        with contextlib.suppress(EngineError):
-            self._block.free()
-        self._block, self._bytes = None, 0
+        if self._bytes:
+            self._bytes = 0
+            with contextlib.suppress(EngineError):
+                self._control("unregister")
+            with contextlib.suppress(EngineError):
+                self.block.free()
 
     def _control(self, what: str, body: dict[str, Any] | None = None) -> None:
         self._http.control(f"/v2/{self._kind.service}/region/{self.name}/{what}", body)
@@ -103,16 +124,17 @@ class SharedMemoryEngine(HttpEngine):
     def _describe(
         self, inputs: Tensors, outputs: list[TensorSpec]
     ) -> tuple[list[InferInput], list[InferRequestedOutput]]:
-        self._input.reserve(sum(_room(tensor.nbytes) for tensor in inputs.values()))
-        self._output.reserve(sum(_room(_bytes(spec)) for spec in outputs))
-        given, offset = [], 0
-        for name, tensor in inputs.items():
+        *places, end = _places(tensor.nbytes for tensor in inputs.values())
+        self._input.reserve(end)
+        given = []
+        for (name, tensor), offset in zip(inputs.items(), places, strict=True):
             self._input.block.write(tensor, offset=offset)
-            described = InferInput(name, list(tensor.shape), np_to_triton_dtype(tensor.dtype))
+            described = input_of(name, tensor)
             given.append(described.set_shared_memory(self._input.name, tensor.nbytes, offset))
-            offset += _room(tensor.nbytes)
+        *self._places, end = _places(map(_bytes, outputs))
+        self._output.reserve(end)
         wanted = []
-        for spec, offset in _placed(outputs):
+        for spec, offset in zip(outputs, self._places, strict=True):
             output = InferRequestedOutput(spec.name, binary_data=True)
             output.set_shared_memory(self._output.name, _bytes(spec), offset)
             wanted.append(output)
@@ -123,7 +145,7 @@ class SharedMemoryEngine(HttpEngine):
             spec.name: self._output.block.read(
                 spec.dtype, shape=tuple(result.get_output(spec.name)["shape"]), offset=offset
             )
-            for spec, offset in _placed(outputs)
+            for spec, offset in zip(outputs, self._places, strict=True)
         }
 
     def close(self) -> None:
@@ -133,15 +155,18 @@ class SharedMemoryEngine(HttpEngine):
         super().close()
 
 
-def _placed(outputs: list[TensorSpec]) -> list[tuple[TensorSpec, int]]:
-    """Return each output with the offset, in bytes, of its place in the region."""
-    ends = itertools.accumulate((_room(_bytes(spec)) for spec in outputs), initial=0)
-    return list(zip(outputs, ends, strict=False))
+def engine(url: str) -> SharedMemoryEngine:
+    """Return one user's engine; what killed processes left in shared memory is removed."""
+    processes.sweep_shared_memory()
+    return SharedMemoryEngine(url, block=SystemBlock)
 
 
-def _room(size_bytes: int) -> int:
-    """The place that a tensor takes: the next one starts where a DNN on a GPU may read it as is."""
-    return -(-size_bytes // _ALIGNMENT) * _ALIGNMENT
+def _places(sizes_bytes: Iterable[int]) -> list[int]:
+    """Return where tensors lie in a region, each where a DNN on a GPU may read it as is; and last,
+    where they end.
+    """
+    rooms = (-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes_bytes)
+    return list(itertools.accumulate(rooms, initial=0))
 
 
 def _bytes(spec: TensorSpec) -> int:

@@ -1,14 +1,14 @@
-"""The DALI graph of `pipelines.preprocess.ways`: built for the client, serialized for the server.
+"""NVIDIA DALI: the graph that the client builds and runs, and that is serialized for the server.
 
 Whoever asks runs it on the CPU; the server also serves it with everything behind the JPEG on a GPU.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,10 @@ from nvidia.dali.backend import TensorListCPU, TensorListGPU
 from nvidia.dali.pipeline import Pipeline
 
 from pipelines.errors import ImageError, ServerError
-from pipelines.tasks.inputs import ModelInput
+from pipelines.preprocess import jpeg
+from pipelines.preprocess.ways import Preprocessed, Preprocessor
+from pipelines.spans import Span
+from pipelines.tasks.tensors import ModelInput, Pixels
 
 INPUT = "jpeg"
 STEPS = ("decode", "resize", "normalize")
@@ -30,17 +33,21 @@ ALL = ("normalize", "size", "decode")
 Kind = Literal["cpu", "gpu"]
 """Where the graph decodes and what follows; all but the size is then there."""
 
-_Shape = Callable[..., Any]
-"""Returns the shape of the decoded image, of the `dtype` asked for."""
+_AT_ONCE: dict[str, Any] = {
+    "exec_async": False,
+    "exec_pipelined": False,
+    "prefetch_queue_depth": 1,
+}
 
 
-@pipeline_def(exec_async=False, exec_pipelined=False, prefetch_queue_depth=1)
-def _graph(model_input: ModelInput, outputs: Sequence[str], kind: Kind) -> Any:
+@pipeline_def(**_AT_ONCE)
+def graph(model_input: ModelInput, outputs: Sequence[str], kind: Kind) -> Any:
+    """Return the outputs in this order; DALI's decorator makes a pipeline of it."""
     data = fn.external_source(name=INPUT, dtype=types.UINT8, ndim=1, device="cpu")
     decoder = {"cpu": "cpu", "gpu": "mixed"}[kind]
     image = fn.decoders.image(data, device=decoder, output_type=types.RGB)
     # Not every executor hands what was made on the GPU back to the CPU; the JPEG's header is there.
-    shape: _Shape = image.shape if kind == "cpu" else partial(fn.peek_image_shape, data)
+    shape: Any = image.shape if kind == "cpu" else partial(fn.peek_image_shape, data)
     made = {"decode": image, "size": fn.slice(shape(dtype=types.INT64), 0, 2, axes=[0])}
     if {"resize", "normalize"} & set(outputs):
         made["resize"] = _resized(image, shape(dtype=types.INT32), model_input)
@@ -63,19 +70,17 @@ def _resized(image: Any, shape: Any, model_input: ModelInput) -> Any:
     """The same box and size as `ModelInput.place`."""
     height, width = shape[0], shape[1]
     to_height, to_width = model_input.height, model_input.width
+    size: Any = [to_height, to_width]
+    start, end = (height * 0, width * 0), (height, width)
     if model_input.fit == "centre":
         side = math.max(1, math.min(height, width) * 7 // 8)
         top, left = (height - side) // 2, (width - side) // 2
         start, end = (top, left), (top + side, left + side)
-        size = [to_height, to_width]
-    else:
-        start, end = (height * 0, width * 0), (height, width)
-        size = [to_height, to_width]
-        if model_input.fit == "letterbox":
-            fitted = (2 * height * to_width + width) // (2 * width)
-            fitted_width = (2 * width * to_height + height) // (2 * height)
-            size = fn.stack(math.clamp(fitted, 1, to_height), math.clamp(fitted_width, 1, to_width))
-            size = fn.cast(size, dtype=types.FLOAT)
+    elif model_input.fit == "letterbox":
+        fitted = (2 * height * to_width + width) // (2 * width)
+        fitted_width = (2 * width * to_height + height) // (2 * height)
+        size = fn.stack(math.clamp(fitted, 1, to_height), math.clamp(fitted_width, 1, to_width))
+        size = fn.cast(size, dtype=types.FLOAT)
     return fn.resize(
         image,
         size=size,
@@ -84,21 +89,6 @@ def _resized(image: Any, shape: Any, model_input: ModelInput) -> Any:
         interp_type=types.INTERP_LINEAR,
         antialias=True,
     )
-
-
-def _pipeline(
-    model_input: ModelInput,
-    *,
-    outputs: Sequence[str],
-    batch_size: int,
-    threads: int,
-    kind: Kind = "cpu",
-    gpu: int | None = None,
-) -> Pipeline:
-    graph: Pipeline = _graph(
-        model_input, outputs, kind, batch_size=batch_size, num_threads=threads, device_id=gpu
-    )
-    return graph
 
 
 class Graph:
@@ -123,15 +113,13 @@ class Graph:
         return outputs
 
 
-def build(
-    model_input: ModelInput, *, outputs: Sequence[str] = SERVED, batch_size: int, threads: int
-) -> Graph:
-    """Return a CPU graph with these outputs, in this order."""
+def build(model_input: ModelInput, *, outputs: Sequence[str] = SERVED) -> Graph:
+    """Return a CPU graph for one image at a time, with these outputs, in this order."""
 
     def make() -> Pipeline:
-        pipeline = _pipeline(model_input, outputs=outputs, batch_size=batch_size, threads=threads)
-        pipeline.build()
-        return pipeline
+        made = graph(model_input, outputs, "cpu", batch_size=1, num_threads=1, device_id=None)
+        made.build()
+        return made
 
     return Graph(make)
 
@@ -143,11 +131,9 @@ def serialize(path: Path, model_input: ModelInput, *, gpu: int | None = None) ->
     that is not there, or without CUDA, DALI refuses: ServerError.
     """
     kind: Kind = "cpu" if gpu is None else "gpu"
-    graph = _pipeline(model_input, outputs=SERVED, batch_size=8, threads=1, kind=kind, gpu=gpu)
-    try:
-        graph.serialize(filename=str(path))
-    except RuntimeError as error:
-        raise _not_there(f"DALI's graph {path} is not made", gpu, error) from error
+    made = graph(model_input, SERVED, kind, batch_size=8, num_threads=1, device_id=gpu)
+    with _saying(f"DALI's graph {path} is not made", gpu):
+        made.serialize(filename=str(path))
 
 
 def load(path: Path, *, batch_size: int, threads: int, gpu: int | None = None) -> Graph:
@@ -156,30 +142,22 @@ def load(path: Path, *, batch_size: int, threads: int, gpu: int | None = None) -
     Raises ServerError when the graph does not run there.
     """
     serialized = Path(path).read_bytes()
+    given = {"batch_size": batch_size, "num_threads": threads, "device_id": gpu}
+    with _saying(f"DALI's graph {path} does not run", gpu):
+        return Graph(lambda: Pipeline.deserialize(serialized, **given, **_AT_ONCE))
 
-    def make() -> Pipeline:
-        return Pipeline.deserialize(
-            serialized,
-            batch_size=batch_size,
-            num_threads=threads,
-            device_id=gpu,
-            exec_async=False,
-            exec_pipelined=False,
-            prefetch_queue_depth=1,
-        )
 
+@contextlib.contextmanager
+def _saying(what: str, gpu: int | None) -> Iterator[None]:
+    """Turn an error of DALI into a ServerError that says what is not there, and on what."""
     try:
-        return Graph(make)
+        yield
     except RuntimeError as error:
-        raise _not_there(f"DALI's graph {path} does not run", gpu, error) from error
-
-
-def _not_there(what: str, gpu: int | None, error: RuntimeError) -> ServerError:
-    where = "the CPU" if gpu is None else f"GPU {gpu}"
-    return ServerError(
-        f"{what} on {where}: {_cause(str(error))}",
-        hint="'bench doctor' says whether DALI reaches a GPU; a graph of one needs it",
-    )
+        where = "the CPU" if gpu is None else f"GPU {gpu}"
+        raise ServerError(
+            f"{what} on {where}: {_cause(str(error))}",
+            hint="'bench doctor' says whether DALI reaches a GPU; a graph of one needs it",
+        ) from error
 
 
 def run(graph: Graph, images: Sequence[bytes]) -> list[list[npt.NDArray[Any]]]:
@@ -198,3 +176,25 @@ def _cause(text: str) -> str:
     if telling.startswith("Failed to decode"):
         return "it is corrupt or of an unknown kind"
     return telling[:200]
+
+
+class Dali(Preprocessor):
+    """A way to preprocess on the CPU: one graph, timed as one box."""
+
+    def __init__(self, model_input: ModelInput, *, keep_pixels: bool) -> None:
+        self._input = model_input
+        self._graph = build(model_input, outputs=ALL if keep_pixels else SERVED)
+        self._decoder: Graph | None = None
+
+    def decoded(self, data: bytes) -> Pixels:
+        jpeg.check(data)
+        self._decoder = self._decoder or build(self._input, outputs=("decode",))
+        return cast(Pixels, run(self._decoder, [data])[0][0])
+
+    def __call__(self, data: bytes) -> Preprocessed:
+        start = time.monotonic_ns()
+        jpeg.check(data)
+        tensor, size, *kept = run(self._graph, [data])[0]
+        height, width = map(int, size)
+        spans = [Span("preprocess", start, time.monotonic_ns(), "dali")]
+        return Preprocessed(tensor, (width, height), kept[0] if kept else None, spans)

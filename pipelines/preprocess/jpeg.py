@@ -1,7 +1,5 @@
 """Looks at a JPEG's markers without decoding it, so that every way refuses the same bad images."""
 
-from __future__ import annotations
-
 import re
 
 from pipelines.errors import ImageError

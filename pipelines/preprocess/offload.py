@@ -2,23 +2,24 @@
 user's decoding does not hold up the clocks of all the others in a gevent load generator.
 """
 
-from __future__ import annotations
-
+import functools
 import os
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pipelines.spans import Span
 
 T = TypeVar("T")
 
 
-class Run(Protocol):
-    """Calls a function somewhere."""
+Run = Callable[..., tuple[Any, list[Span]]]
+"""Calls a function with arguments; returns its result, and the spans spent on waiting."""
 
-    def __call__(self, function: Callable[..., T], *arguments: Any) -> tuple[T, list[Span]]:
-        """Return the function's result and the spans spent on waiting."""
+
+def run_of(where: str) -> Run:
+    """Return how the process of that name in the spans does its work."""
+    return on_threads if where == "client" else at_once
 
 
 def at_once(function: Callable[..., T], *arguments: Any) -> tuple[T, list[Span]]:
@@ -32,7 +33,7 @@ def on_threads(function: Callable[..., T], *arguments: Any) -> tuple[T, list[Spa
     Waiting for a thread, and for the generator to take notice of its end, is `queue`.
     """
     asked = time.monotonic_ns()
-    result, began, ended = _pool().apply(_timed, (function, *arguments))
+    result, began, ended = _pool(os.getpid()).apply(_timed, (function, *arguments))
     noticed = time.monotonic_ns()
     waits = [Span("queue", asked, began, "client"), Span("queue", ended, noticed, "client")]
     return result, waits
@@ -44,16 +45,10 @@ def _timed(function: Callable[..., T], *arguments: Any) -> tuple[T, int, int]:
     return result, began, time.monotonic_ns()
 
 
-_pools: dict[int, Any] = {}
-
-
-def _pool() -> Any:
-    """One pool a process, made after any fork."""
+@functools.cache
+def _pool(pid: int) -> Any:  # noqa: ARG001
+    """The pool of that process, made after any fork."""
     import gevent
     from gevent.threadpool import ThreadPool
 
-    pid = os.getpid()
-    if pid not in _pools:
-        _pools.clear()
-        _pools[pid] = ThreadPool(len(os.sched_getaffinity(0)), hub=gevent.get_hub())
-    return _pools[pid]
+    return ThreadPool(len(os.sched_getaffinity(0)), hub=gevent.get_hub())

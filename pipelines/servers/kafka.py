@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -13,7 +12,8 @@ from pipelines import processes
 from pipelines.brokers.kafka_settings import MOST_BYTES, PARTITIONS, RETENTION
 from pipelines.errors import ServerError
 from pipelines.paths import BUILD
-from pipelines.processes import HOST, Service, choose_port, data_folder, start
+from pipelines.processes import HOST, Child, free_port
+from pipelines.servers.service import Service
 
 JARS = BUILD / "kafka"
 HEAP = "512m"
@@ -56,8 +56,8 @@ def start_kafka(folder: Path, port: int | None = None) -> Service:
     Raises ServerError when Java or the jars are missing, or the data cannot be laid out.
     """
     _check_installed()
-    chosen, controller = choose_port(port), choose_port(None)
-    data = data_folder(folder, "kafka")
+    chosen, controller = free_port(port), free_port()
+    data = folder / "kafka-data"
     processes.sweep_folders(folder.parent, name=data.name)
     data.mkdir(parents=True, exist_ok=True)
     properties = PROPERTIES | {
@@ -70,7 +70,7 @@ def start_kafka(folder: Path, port: int | None = None) -> Service:
     if not (data / "meta.properties").exists():
         _format(written)
     command = _java("kafka.Kafka", str(written))
-    return start("kafka", command, port=chosen, folder=folder, is_ready=_is_ready)
+    return Service("kafka", command, port=chosen, folder=folder, is_ready=_is_ready, data=data)
 
 
 def _java(*arguments: str) -> list[str]:
@@ -86,18 +86,12 @@ def _check_installed() -> None:
 
 
 def _format(properties: Path) -> None:
-    done = subprocess.run(
-        _java("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(properties)),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_FORMAT_TIMEOUT_S,
-        check=False,
-    )
-    if done.returncode:
-        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+    command = _java("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(properties))
+    with Child("the layout of Kafka's data", command, log=properties.with_suffix(".log")) as child:
+        child.wait(_FORMAT_TIMEOUT_S)
+    if child.process.returncode:
         raise ServerError(
-            f"Kafka's data could not be laid out: {(said or ['it said nothing'])[0][:300]}",
+            f"Kafka's data could not be laid out: {child.lines()[0][:300]}",
             hint="it needs Java 17 or newer, and space on the disk",
         )
 

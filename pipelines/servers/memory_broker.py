@@ -6,14 +6,15 @@ import socket
 import sys
 from pathlib import Path
 
-from pipelines.processes import Service, choose_port, start
+from pipelines.processes import free_port
+from pipelines.servers.service import Service
 
 
 def start_memory(folder: Path, port: int | None = None) -> Service:
     """Start the memory broker with its log in `folder`."""
-    chosen = choose_port(port)
+    chosen = free_port(port)
     command = [sys.executable, "-m", "pipelines.brokers.memory_server", "--port", str(chosen)]
-    return start("memory", command, port=chosen, folder=folder, is_ready=_is_ready)
+    return Service("memory", command, port=chosen, folder=folder, is_ready=_is_ready)
 
 
 def _is_ready(url: str) -> bool:

@@ -10,21 +10,22 @@ import redis
 
 from pipelines.brokers.redis import connect
 from pipelines.errors import ServerError
-from pipelines.processes import HOST, Service, choose_port, start
+from pipelines.processes import HOST, free_port
+from pipelines.servers.service import Service
 
 MEMORY = "2gb"
 
 
 def start_redis(folder: Path, port: int | None = None) -> Service:
     """Start Redis with its log in `folder`. Raises ServerError when it is missing."""
-    chosen = choose_port(port)
+    chosen = free_port(port)
     folder.mkdir(parents=True, exist_ok=True)
     command = [
         *(binary(), "--bind", HOST, "--port", str(chosen), "--dir", str(folder)),
         *("--save", "", "--appendonly", "no"),
         *("--maxmemory", MEMORY, "--maxmemory-policy", "noeviction"),
     ]
-    return start("redis", command, port=chosen, folder=folder, is_ready=_is_ready)
+    return Service("redis", command, port=chosen, folder=folder, is_ready=_is_ready)
 
 
 def binary() -> str:

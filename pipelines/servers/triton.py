@@ -11,10 +11,8 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import sysconfig
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +21,11 @@ from pipelines import processes
 from pipelines.errors import ServerError
 from pipelines.paths import BACKENDS, BUILD, REPOSITORY
 from pipelines.processes import HOST, free_port
-from pipelines.processes import is_free as _is_free
 from pipelines.servers import malloc
 from pipelines.servers.control import ON_GPU as _ON_GPU
 from pipelines.servers.control import START_TIMEOUT_S, is_ready
 from pipelines.servers.device import Device, require
+from pipelines.servers.service import Service
 from pipelines.servers.sizing import SIZED, Sizes, default_sizes, size
 from pipelines.tasks.served import preprocesses_on_gpu
 
@@ -97,59 +95,14 @@ def _built(config: Path) -> bool:
     return (version / files.get(backend[1], "")).exists()
 
 
-class Server:
-    """A running embedded Triton. HTTP is on `port`, gRPC on the next, metrics on the one after."""
+class Server(Service):
+    """A running embedded Triton. HTTP is on `port`, gRPC on the next, metrics on the one after.
 
-    def __init__(self, process: subprocess.Popen[bytes], *, port: int, folder: Path) -> None:
-        self.process = process
-        self.port = port
-        self.folder = folder
+    Asked to end, it lets requests in flight finish, and unloads the models.
+    """
 
-    @property
-    def url(self) -> str:
-        """The HTTP address, host:port."""
-        return f"{HOST}:{self.port}"
-
-    def wait_ready(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Return when every model is ready. Raises ServerError when the server dies or is late."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise ServerError(
-                    f"Triton stopped while starting: {self._complaint()}",
-                    hint=f"the whole story is in {self.folder / 'triton.log'}",
-                )
-            if is_ready(self.url):
-                return
-            time.sleep(0.05)
-        self.stop()
-        raise ServerError(
-            f"Triton was not ready after {timeout_s:.0f} s",
-            hint=f"the whole story is in {self.folder / 'triton.log'}",
-        )
-
-    def _complaint(self) -> str:
-        log = (self.folder / "triton.log").read_text(errors="replace").splitlines()
-        telling = [
-            line
-            for line in log
-            if re.search(r"^error:|\w*Error:|UNAVAILABLE|already in use", line)
-            and "NVML" not in line
-        ]
-        return (telling or log or ["it said nothing"])[0].strip("| ")[:300]
-
-    def stop(self) -> None:
-        """Let requests in flight finish, unload the models, and leave no process behind."""
-        try:
-            processes.end(self.process, ask=signal.SIGINT, patience_s=STOP_TIMEOUT_S)
-        finally:
-            shutil.rmtree(self.folder / _COMPOSED, ignore_errors=True)
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    ask_by = signal.SIGINT
+    telling = r"^(?!.*NVML).*(^error:|\w*Error:|UNAVAILABLE|already in use)"
 
 
 def start(
@@ -171,15 +124,9 @@ def start(
     sizes = sizes or default_sizes()
     require(sizes.device)
     models = _wanted(repository, models, device=sizes.device)
-    chosen = free_port() if port is None else port
-    taken = [chosen + i for i in range(3) if not _is_free(chosen + i)]
-    if taken:
-        raise ServerError(
-            f"port {taken[0]} is in use", hint="stop what uses it, or choose another --port"
-        )
+    chosen = free_port(port, count=3)
     processes.sweep_shared_memory()
     processes.sweep_folders(folder.parent, name=_COMPOSED)
-    folder.mkdir(parents=True, exist_ok=True)
     size(repository, sizes, plans=False)  # it has no tensorrt backend
     composed = backend_directory(parts, backends, into=folder / _COMPOSED)
     command = [
@@ -189,9 +136,17 @@ def start(
         f"--trace-config=triton,file={folder / 'trace.json'}",
         f"--backend-config=python,shm-region-prefix-name={processes.PREFIX}-{processes.owner()}-triton",
     ]
-    with (folder / "triton.log").open("wb") as log:
-        process = processes.spawn(command, output=log, environment=environment(parts))
-    return Server(process, port=chosen, folder=folder)
+    return Server(
+        "Triton",
+        command,
+        port=chosen,
+        folder=folder,
+        is_ready=is_ready,
+        data=composed,
+        environment=environment(parts),
+        start_timeout_s=START_TIMEOUT_S,
+        patience_s=STOP_TIMEOUT_S,
+    )
 
 
 def _wanted(repository: Path, models: Sequence[str], *, device: Device) -> list[str]:

@@ -4,8 +4,6 @@ finds regions and a second DNN that reads each of them.
 What comes in computes on arrays: nothing here knows how a request travels.
 """
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.errors import VisiontaxError
-from pipelines.tasks.inputs import ModelInput, Pixels
-from pipelines.tasks.tensors import Tensors, TensorSpec
+from pipelines.tasks.tensors import ModelInput, Pixels, Tensors, TensorSpec
 
 Regions = npt.NDArray[np.float32]
 """[n, k]: a region a row, in pixels of the upright image; a chain's own columns, score last."""

@@ -1,12 +1,9 @@
 """Classification: the five likeliest of ImageNet's thousand classes."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from pipelines.tasks import Dnn, Task
-from pipelines.tasks.inputs import ModelInput
-from pipelines.tasks.tensors import Tensors, TensorSpec
+from pipelines.tasks.tensors import ModelInput, Tensors, TensorSpec
 
 TOP = 5
 

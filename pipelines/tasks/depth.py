@@ -4,18 +4,13 @@ No registry has free weights for depth. The decoder's are drawn from a seed: wha
 such a network takes, what it says means nothing.
 """
 
-from __future__ import annotations
-
 from typing import cast
 
 import cv2
 import numpy as np
 
 from pipelines.tasks import Dnn, Task
-from pipelines.tasks.inputs import ModelInput, Tensor
-from pipelines.tasks.tensors import Tensors, TensorSpec
-
-cv2.setNumThreads(1)  # instances, not threads, fill the cores
+from pipelines.tasks.tensors import ModelInput, Tensor, Tensors, TensorSpec
 
 SIDE = 224
 

@@ -1,17 +1,12 @@
 """The chain `faces`: CenterFace finds them, MobileFaceNet embeds each, aligned by its landmarks."""
 
-from __future__ import annotations
-
 from typing import cast
 
 import cv2
 import numpy as np
 
 from pipelines.tasks import Chain, Dnn, detection
-from pipelines.tasks.inputs import ModelInput, Pixels, Tensor
-from pipelines.tasks.tensors import Tensors, TensorSpec
-
-cv2.setNumThreads(1)  # instances, not threads, fill the cores
+from pipelines.tasks.tensors import ModelInput, Pixels, Tensor, Tensors, TensorSpec
 
 SIDE = 112
 

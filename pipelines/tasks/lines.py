@@ -1,8 +1,5 @@
 """Lines of text, as PP-OCRv4 detects them: the first part of the chain `text`."""
 
-from __future__ import annotations
-
-import cmath
 import math
 from typing import Any
 
@@ -11,10 +8,7 @@ import numpy as np
 
 from pipelines.tasks import Dnn, Regions, Task
 from pipelines.tasks.detection import reading_order
-from pipelines.tasks.inputs import ModelInput, Tensor
-from pipelines.tasks.tensors import Tensors, TensorSpec
-
-cv2.setNumThreads(1)  # instances, not threads, fill the cores
+from pipelines.tasks.tensors import ModelInput, Tensor, Tensors, TensorSpec
 
 SIDE = 480
 THRESHOLD = 0.3
@@ -85,13 +79,8 @@ def _line(probability: Tensor, outline: Any) -> list[float] | None:
     outwards = width * height * UNCLIP / (2 * (width + height))
     width, height = width + 2 * outwards, height + 2 * outwards
     width, height, angle = _as_read(width, height, math.radians(degrees))
-    along = cmath.rect(width / 2, angle)
-    across = cmath.rect(height / 2, angle + math.pi / 2)
-    corners = [
-        complex(x, y) + by
-        for by in (-along - across, along - across, along + across, across - along)
-    ]
-    return [part for corner in corners for part in (corner.real, corner.imag)] + [score]
+    corners = cv2.boxPoints(((x, y), (width, height), math.degrees(angle)))
+    return [*np.roll(corners, -1, axis=0).ravel().tolist(), score]  # OpenCV begins before ours
 
 
 def _mean_inside(probability: Tensor, corners: Any) -> float:

@@ -1,15 +1,10 @@
 """Segmentation: which pixels show a person, by MediaPipe's selfie segmentation."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 
 from pipelines.tasks import Dnn, Task
-from pipelines.tasks.inputs import ModelInput, Pixels
-from pipelines.tasks.tensors import Tensors, TensorSpec
-
-cv2.setNumThreads(1)  # instances, not threads, fill the cores
+from pipelines.tasks.tensors import ModelInput, Pixels, Tensors, TensorSpec
 
 SIDE = 256
 THRESHOLD = 0.5

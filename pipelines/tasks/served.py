@@ -1,18 +1,16 @@
 """The names under which Triton serves what preprocesses for a task's DNN."""
 
-from __future__ import annotations
-
 _GPU = "_gpu"
 
 
-def preprocessing(task: str, way: str, *, place: str = "server") -> str:
+def preprocessing(task: str, preprocess: str, *, place: str = "server") -> str:
     """Return the name of the model that makes the DNN's tensor at the place."""
-    return f"preprocess_{ensemble(task, way, place=place)}"
+    return f"preprocess_{ensemble(task, preprocess, place=place)}"
 
 
-def ensemble(task: str, way: str, *, place: str = "server") -> str:
+def ensemble(task: str, preprocess: str, *, place: str = "server") -> str:
     """Return the name of the model that takes a JPEG and gives the DNN's outputs."""
-    return f"{task}_{way}{_GPU if place == 'server-gpu' else ''}"
+    return f"{task}_{preprocess}{_GPU if place == 'server-gpu' else ''}"
 
 
 def preprocesses_on_gpu(model: str) -> bool:

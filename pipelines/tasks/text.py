@@ -1,7 +1,5 @@
 """The chain `text`: PP-OCRv4 detects lines and recognises the characters of each."""
 
-from __future__ import annotations
-
 import functools
 import math
 from itertools import groupby
@@ -12,8 +10,7 @@ import numpy as np
 from pipelines.errors import ServerError
 from pipelines.paths import REPOSITORY
 from pipelines.tasks import Chain, Dnn, lines
-from pipelines.tasks.inputs import ModelInput, Pixels, Tensor
-from pipelines.tasks.tensors import Tensors, TensorSpec
+from pipelines.tasks.tensors import ModelInput, Pixels, Tensor, Tensors, TensorSpec
 
 HEIGHT, WIDTH, STEPS = 48, 320, 40
 GREY = 127

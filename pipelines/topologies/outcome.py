@@ -1,7 +1,5 @@
 """What a pipeline gives back for one image: the answer, and the timestamps it took on the way."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 

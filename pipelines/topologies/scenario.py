@@ -18,7 +18,7 @@ import msgspec
 from pipelines import tasks
 from pipelines.brokers import BROKERS
 from pipelines.engines.choose import TRANSPORTS, check_gpu, endpoint
-from pipelines.engines.fake import SERVICE_S
+from pipelines.engines.engine import SERVICE_S
 from pipelines.errors import VisiontaxError
 from pipelines.preprocess.choose import WAYS
 

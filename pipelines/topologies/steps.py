@@ -2,73 +2,67 @@
 the regions it found, ask the second DNN about them.
 """
 
-from __future__ import annotations
-
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pipelines import tasks
 from pipelines.engines.engine import Engine
-from pipelines.preprocess.offload import Run, at_once
-from pipelines.preprocess.ways import decode, preprocess
+from pipelines.preprocess.offload import run_of
+from pipelines.preprocess.ways import Preprocessed, own
 from pipelines.spans import Span
-from pipelines.tasks import Chain, Dnn, Regions, Task
-from pipelines.tasks.inputs import Pixels
+from pipelines.tasks import Chain, Regions
 from pipelines.tasks.served import ensemble
-from pipelines.tasks.tensors import Tensors, TensorSpec
+from pipelines.tasks.tensors import Pixels, Tensors, TensorSpec
 from pipelines.topologies.outcome import TRAIL, Outcome
-from pipelines.topologies.scenario import MOST_CROPS
+from pipelines.topologies.scenario import MOST_CROPS, Setup
 
 Crops = npt.NDArray[np.uint8]
 """[n, height, width, 3], RGB, in the size of the second DNN's input."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A task's answer about an image; its pixels, where they were asked for and are known."""
-
-    answer: Any
-    pixels: Pixels | None
 
 
 class FirstStage:
     """Asks a task's DNN about one image after the other.
 
     With the places "server" and "server-gpu" an ensemble takes the JPEG; with "client" this process
-    preprocesses, and the DNN takes the tensor. `where` names this process in the spans.
+    preprocesses, and the DNN takes the tensor. `where` names this process in the spans: the client
+    works on real threads, the others do at once.
     """
 
-    def __init__(
-        self, engine: Engine, task: Task, *, way: str, place: str, where: str, run: Run = at_once
-    ) -> None:
-        self._engine, self._task, self._way, self._run = engine, task, way, run
-        self._where = where
-        self._here = place == "client"
-        self._model = task.dnn.model if self._here else ensemble(task.name, way, place=place)
-        outputs = list(task.dnn.outputs)
+    def __init__(self, engine: Engine, setup: Setup, *, where: str) -> None:
+        task, place = tasks.first_task(setup.pipeline), setup.place
+        self._engine, self._answer, self._where = engine, task.answer, where
+        self._run, self._here = run_of(where), place == "client"
+        outputs, self._model = list(task.dnn.outputs), task.dnn.model
         if not self._here:
+            self._model = ensemble(task.name, setup.preprocess, place=place)
             outputs.append(TensorSpec("size", np.int64, (2,)))
-            if way != "dali":  # DALI's graph cannot say where its time went
+            if setup.preprocess != "dali":  # DALI's graph cannot say where its time went
                 outputs.append(TRAIL)
-        self._outputs = [replace(spec, shape=(1, *spec.shape)) for spec in outputs]
+        self._outputs = batched(outputs, 1)
+        keep_pixels = tasks.is_chain(setup.pipeline)  # for its crops
+        self._own = partial(own, setup.preprocess, task.dnn.input, keep_pixels=keep_pixels)
 
     def __call__(
-        self, image: bytes, *, request_id: str, outcome: Outcome, keep_pixels: bool = False
-    ) -> Found:
-        """Return the answer; what it took goes into `outcome`."""
+        self, image: bytes, *, request_id: str, outcome: Outcome
+    ) -> tuple[Any, Pixels | None]:
+        """Return the answer, and the image's pixels where they are kept and known.
+
+        What it took goes into `outcome`.
+        """
         pixels = None
-        inputs: Tensors = {"jpeg": np.frombuffer(image, np.uint8)[None]}
         if self._here:
-            model_input = self._task.dnn.input
-            run = partial(preprocess, keep_pixels=keep_pixels)
-            made, waits = self._run(run, image, self._way, model_input)
+            made, waits = self._run(self._preprocess, image)
             outcome.spans += [*waits, *made.spans]
-            inputs = {"input": made.tensor[None]}
+            inputs: Tensors = {"input": made.tensor[None]}
             size, pixels = made.size, made.pixels
+        else:
+            inputs = {"jpeg": np.frombuffer(image, np.uint8)[None]}
         exchange = self._engine.infer(
             self._model, inputs, outputs=self._outputs, request_id=request_id
         )
@@ -77,31 +71,49 @@ class FirstStage:
         if not self._here:
             height, width = (max(1, int(side)) for side in tensors["size"])  # the fake says 0
             size = (width, height)
-        answer = self._task.answer(tensors, size)
+        answer = self._answer(tensors, size)
         done_ns = time.monotonic_ns()
         outcome.spans.append(Span("postprocess", exchange.end_ns, done_ns, self._where))
-        return Found(answer, pixels)
+        return answer, pixels
+
+    def _preprocess(self, image: bytes) -> Preprocessed:
+        return self._own()(image)
 
 
-def cut(
-    chain: Chain, regions: Regions, image: bytes, pixels: Pixels | None, way: str, where: str
-) -> tuple[Crops, list[Span]]:
-    """Return the regions' crops; without `pixels` the image is decoded for them."""
-    start = time.monotonic_ns()
-    second = chain.second.input
-    crops = np.empty((len(regions), second.height, second.width, 3), np.uint8)
-    if not len(regions):
-        return crops, []
-    spans = []
-    if pixels is None:
-        pixels = decode(image, way, chain.first.dnn.input)
-        decoded = time.monotonic_ns()
-        spans.append(Span("decode", start, decoded, where))
-        start = decoded
-    for crop, region in zip(crops, regions, strict=True):
-        crop[:] = chain.cut(pixels, region)
-    spans.append(Span("resize", start, time.monotonic_ns(), where, len(regions)))
-    return crops, spans
+class FirstOfChain:
+    """Finds a chain's regions in one image after the other, and cuts them out."""
+
+    def __init__(self, engine: Engine, setup: Setup, *, where: str) -> None:
+        self._ask, self._chain = FirstStage(engine, setup, where=where), tasks.chain(setup.pipeline)
+        self._own = partial(own, setup.preprocess, self._chain.first.dnn.input)
+        self._where, self._run = where, run_of(where)
+
+    def __call__(self, image: bytes, *, request_id: str, outcome: Outcome) -> tuple[Regions, Crops]:
+        """Return the regions, and their crops; what it took goes into `outcome`."""
+        regions, pixels = self._ask(image, request_id=request_id, outcome=outcome)
+        (crops, spans), waits = self._run(self._cut, regions, image, pixels)
+        outcome.spans += [*waits, *spans]
+        return regions, crops
+
+    def _cut(
+        self, regions: Regions, image: bytes, pixels: Pixels | None
+    ) -> tuple[Crops, list[Span]]:
+        """Return the regions' crops; without `pixels` the image is decoded for them."""
+        start = time.monotonic_ns()
+        second = self._chain.second.input
+        crops = np.empty((len(regions), second.height, second.width, 3), np.uint8)
+        if not len(regions):
+            return crops, []
+        spans = []
+        if pixels is None:
+            pixels = self._own().decoded(image)
+            decoded = time.monotonic_ns()
+            spans.append(Span("decode", start, decoded, self._where))
+            start = decoded
+        for crop, region in zip(crops, regions, strict=True):
+            crop[:] = self._chain.cut(pixels, region)
+        spans.append(Span("resize", start, time.monotonic_ns(), self._where, len(regions)))
+        return crops, spans
 
 
 class SecondStage:
@@ -126,7 +138,10 @@ class SecondStage:
         tensors = np.stack([dnn.input.normalize(crop) for crop in crops])
         outcome.spans.append(Span("normalize", start, time.monotonic_ns(), self._where, count))
         exchange = self._engine.infer(
-            dnn.model, {"input": tensors}, outputs=batched(dnn, count), request_id=request_id
+            dnn.model,
+            {"input": tensors},
+            outputs=batched(dnn.outputs, count),
+            request_id=request_id,
         )
         outcome.add(exchange, id=request_id, where=self._where, items=count)
         answers = [
@@ -138,6 +153,6 @@ class SecondStage:
         return answers
 
 
-def batched(dnn: Dnn, count: int) -> list[TensorSpec]:
-    """Return the DNN's outputs of a batch."""
-    return [replace(spec, shape=(count, *spec.shape)) for spec in dnn.outputs]
+def batched(outputs: Iterable[TensorSpec], count: int) -> list[TensorSpec]:
+    """Return a DNN's outputs of a batch."""
+    return [replace(spec, shape=(count, *spec.shape)) for spec in outputs]

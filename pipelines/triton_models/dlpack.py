@@ -3,13 +3,14 @@
 Its own `as_numpy` and `Tensor(array)` misread arrays of NumPy 2 in releases built against NumPy 1.
 """
 
-from __future__ import annotations
-
 import ctypes
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from pipelines.errors import words
 
 _set_name = ctypes.pythonapi.PyCapsule_SetName
 _set_name.argtypes = (ctypes.py_object, ctypes.c_char_p)
@@ -38,6 +39,18 @@ def to_triton(backend: Any, name: str, array: npt.NDArray[Any]) -> Any:
     # Triton marks the capsule as used by a name that it frees; NumPy would read that on release.
     _set_name(handover.capsule, _USED)
     return tensor
+
+
+def respond(backend: Any, outputs: Mapping[str, npt.NDArray[Any]]) -> Any:
+    """Return a response with the arrays; `backend` is as in `to_triton`."""
+    return backend.InferenceResponse(
+        [to_triton(backend, name, array) for name, array in outputs.items()]
+    )
+
+
+def refuse(backend: Any, error: Exception) -> Any:
+    """Return a response that fails its own request."""
+    return backend.InferenceResponse(error=backend.TritonError(words(error)))
 
 
 def from_triton(tensor: Any) -> npt.NDArray[Any]:

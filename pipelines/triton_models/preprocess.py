@@ -4,8 +4,6 @@ Input `jpeg` is UINT8 [-1]. Outputs are `tensor`, FP32 [3, height, width] of the
 INT64 [2], the upright image's height and width; and `trail`, UINT8 [-1]: a packed Trail.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any
@@ -14,11 +12,11 @@ import numpy as np
 import triton_python_backend_utils as pb
 
 from pipelines import tasks
-from pipelines.errors import ImageError
+from pipelines.errors import ImageError, words
 from pipelines.preprocess.ways import Preprocessed, preprocessor
 from pipelines.spans import Span, Trail
 from pipelines.topologies.outcome import pack
-from pipelines.triton_models.dlpack import from_triton, to_triton
+from pipelines.triton_models.dlpack import from_triton, refuse, respond
 
 
 class TritonPythonModel:
@@ -27,9 +25,9 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read the task and the way from the model's parameters of these names."""
         config = json.loads(args["model_config"])
-        task, way = (config["parameters"][name]["string_value"] for name in ("task", "way"))
+        task, preprocess = (config["parameters"][name]["string_value"] for name in ("task", "way"))
         self._name = args["model_name"]
-        self._preprocess = preprocessor(way, tasks.task(task).dnn.input)
+        self._preprocess = preprocessor(preprocess, tasks.task(task).dnn.input)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Return a response per request; a bad image is an error of its own request."""
@@ -46,7 +44,7 @@ class TritonPythonModel:
         except ImageError as error:
             return error
         except Exception as error:  # anything raised here would fail the rest of the batch too
-            return ImageError(f"preprocessing failed: {type(error).__name__}: {error}")
+            return ImageError(f"preprocessing failed: {words(error)}")
         made.spans[:0] = [
             Span("queue", called_ns, turned_ns, self._name),  # until the batch came to this image
             Span("input", turned_ns, made.spans[0].start_ns, self._name),
@@ -55,13 +53,8 @@ class TritonPythonModel:
 
     def _respond(self, result: Preprocessed | ImageError, *, done_ns: int) -> Any:
         if isinstance(result, ImageError):
-            return pb.InferenceResponse(error=pb.TritonError(str(result)))
+            return refuse(pb, result)
         waited = Span("queue", result.spans[-1].end_ns, done_ns, self._name)  # for the others
-        trail = pack(Trail([*result.spans, waited]))
-        return pb.InferenceResponse(
-            [
-                to_triton(pb, "tensor", result.tensor[None]),
-                to_triton(pb, "size", np.array([result.size[::-1]], np.int64)),
-                to_triton(pb, "trail", trail[None]),
-            ]
-        )
+        size = np.array([result.size[::-1]], np.int64)
+        trail = pack(Trail([*result.spans, waited]))[None]
+        return respond(pb, {"tensor": result.tensor[None], "size": size, "trail": trail})

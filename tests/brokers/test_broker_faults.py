@@ -22,11 +22,12 @@ from pipelines.brokers import BROKERS, broker, kafka_topics
 from pipelines.brokers import kafka as kafka_client
 from pipelines.brokers.claims import Claims
 from pipelines.errors import BrokerError, ServerError
-from pipelines.processes import Service
+from pipelines.processes import Child
 from pipelines.servers import kafka
 from pipelines.servers.kafka import start_kafka
 from pipelines.servers.memory_broker import start_memory
 from pipelines.servers.redis import start_redis
+from pipelines.servers.service import Service
 
 TAKEOVER_S = 2.0
 MESSAGES = 10_000
@@ -42,9 +43,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 class Taker:
     """A taker in a process of its own, and what it has taken."""
 
-    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
-        self.process = process
-        self._log = log
+    def __init__(self, child: Child, log: Path) -> None:
+        self.child, self._log = child, log
 
     def takes(self) -> list[list[int]]:
         """The numbers of the messages of each take; those of all but the last are acknowledged."""
@@ -55,19 +55,17 @@ class Taker:
 @pytest.fixture
 def taking(kind: str, url: str, topic: str, tmp_path: Path) -> Iterator[Callable[[int], Taker]]:
     """Starts takers, each of which falls silent after some takes."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Child] = []
 
     def start(takes: int) -> Taker:
         log = tmp_path / f"taker-{len(started)}"
-        with log.open("w") as output:
-            command = [*PROGRAM, kind, url, topic, str(TAKEOVER_S), str(takes)]
-            started.append(subprocess.Popen(command, env=environment(), stdout=output, text=True))
+        command = [*PROGRAM, kind, url, topic, str(TAKEOVER_S), str(takes)]
+        started.append(Child("a taker", command, log=log, environment=environment()))
         return Taker(started[-1], log)
 
     yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    for child in started:
+        child.kill()
 
 
 def test_what_a_killed_taker_held_comes_again_and_nothing_else(
@@ -86,7 +84,7 @@ def test_what_a_killed_taker_held_comes_again_and_nothing_else(
             assert not set(held) & {number for take in other.takes() for number in take}
             killed.process.kill()
             killed.process.wait()
-    until(lambda: putter.depth(topic) == 0, "all are acknowledged", timeout_s=40)
+    until(lambda: putter.depth(topic) == 0, "all are acknowledged")
     taken = Counter(number for take in killed.takes() + other.takes() for number in take)
     assert sorted(taken) == list(range(put))
     assert {number for number, times in taken.items() if times > 1} == set(held)
@@ -214,7 +212,7 @@ def test_a_service_that_stops_while_starting_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(kafka.PROPERTIES, "node.id", "seven")
-    need(any(kafka.JARS.glob("kafka_*.jar")), "Kafka is not fetched: run 'make kafka'")
+    need("java", "kafka")
     with pytest.raises(ServerError, match="Invalid value seven"):
         start_kafka(tmp_path).wait_ready()
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.commands.selfcheck import calibrate, overhead, plain, scale
-from bench.commands.selfcheck.rounds import Throughputs, show
+from bench.commands.selfcheck.rounds import show
 from bench.generator.apportion import measure
 from bench.prepare.images.sets import images_of
 from pipelines.tasks import task
@@ -48,7 +48,7 @@ def test_two_kinds_of_runs_are_compared_in_turn(tmp_path, command, names) -> Non
 
 
 def test_rounds_show_medians_and_their_ratio(capsys) -> None:
-    show(Throughputs([90.0, 110.0, 100.0], [50.0, 40.0, 60.0]), names=("new", "old"))
+    show({"new": [90.0, 110.0, 100.0], "old": [50.0, 40.0, 60.0]})
     text = capsys.readouterr().out
     assert "ratio of the medians, new / old: 2.000" in text
     assert "100.0" in text

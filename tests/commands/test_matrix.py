@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import itertools
 import re
 import signal
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from click.testing import CliRunner
+from made_up import MadeUp
 from processes import BENCH, ROOT, alive, family, run, started, until, wait_gone
 from summaries import failed, summary
 
 from bench.commands.cli import bench
 from bench.commands.measuring import matrix as command
 from bench.commands.measuring.matrix import PIPELINES, alone, places_of
-from bench.ledger.matrix import ALONE, Matrix, Point, matrix_of
+from bench.ledger.grid import ALONE, Matrix, MatrixPoint, matrix_of
 from bench.ledger.reading import summary_of
 from bench.ledger.summary import Latency, Summary
-from bench.record import folders, records
+from bench.record import folders, machine, records
 from bench.record.records import read_requests
 from bench.record.scenario import Settings
-from bench.report.matrix import FORMATS, HEADS, file_name, render, rows
+from bench.report.grid import FORMATS, HEADS, render, rows
 from bench.runs.order import in_turn
 from bench.runs.run import Plan
 from pipelines import tasks
@@ -70,7 +69,7 @@ def whole() -> list[Summary]:
     ]
 
 
-def point_of(found: Matrix, *key: object) -> Point:
+def point_of(found: Matrix, *key: object) -> MatrixPoint:
     (one,) = [p for p in found.points if (p.pipeline, p.images, p.place, p.users) == key]
     return one
 
@@ -198,7 +197,7 @@ def test_invalid_points_are_marked_and_what_is_compared_with_them(format: str) -
 def test_csv_holds_the_points_in_full_and_names_their_runs() -> None:
     found = matrix_of(whole(), device="cpu")
     table = list(csv.DictReader(io.StringIO(render(found, format="csv"))))
-    assert list(table[0]) == list(Point.__struct_fields__)
+    assert list(table[0]) == list(MatrixPoint.__struct_fields__)
     for row, point in zip(table, found.points, strict=True):
         assert float(row["images_per_s"]) == point.images_per_s
         assert row["folders"].split() == point.folders
@@ -237,7 +236,7 @@ def test_a_hostile_name_is_only_text() -> None:
     ],
 )
 def test_results_are_named_after_the_machine(cpu: str, gpus: list[str], name: str) -> None:
-    assert file_name(cpu, gpus) == name
+    assert machine.file_name(cpu, gpus) == name
 
 
 # Inference alone, for real
@@ -325,55 +324,22 @@ def test_a_matrix_on_the_fake_engine(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def made_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """`bench matrix` whose runs take no time; `fail_at` gives the error that ends which one."""
-
-    class MadeUp:
-        fail_at: tuple[int, BaseException] | None = None
-        invalid: set[str] = set()  # noqa: RUF012
-        built: Sequence[str] = ()
-        plans: Sequence[Plan] = ()
-        device: Any = None
-
-        def invoke(self, *arguments: str) -> Any:
-            whole = ["matrix", *arguments, "--results", str(tmp_path)]
-            return CliRunner().invoke(bench, whole, standalone_mode=False)
-
-    it = MadeUp()
-
-    def each_run(plans: Sequence[Plan]) -> Iterator[Path]:
-        it.plans = plans
-        for number in range(len(plans)):
-            if it.fail_at and number == it.fail_at[0]:
-                raise it.fail_at[1]
-            yield tmp_path / str(number)
-
-    def summary_of(folder: Path) -> Summary:
-        plan = it.plans[int(folder.name)]
-        chosen = plan.settings
+def made_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MadeUp:
+    def summary_of(chosen: Settings, run: str) -> Summary:
         assert chosen.alone == (chosen.place == ALONE)
         return ran(
             *(chosen.pipeline, chosen.images, chosen.place, chosen.users),
-            run=folder.name,
+            run=run,
             preprocess=chosen.preprocess,
             transport=chosen.transport,
-            valid=chosen.place not in it.invalid,
         )
 
-    def equipped(chosen: Sequence[Settings]) -> Any:
-        it.device = chosen[0].device
-        return contextlib.nullcontext(
-            [msgspec.structs.replace(one, server="there:8000") for one in chosen]
-        )
-
-    monkeypatch.setattr(command, "each_run", each_run)
-    monkeypatch.setattr(command, "summary_of", summary_of)
-    monkeypatch.setattr(command, "need_images", lambda names: setattr(it, "built", list(names)))
-    monkeypatch.setattr(command, "equipped", equipped)
+    it = MadeUp(monkeypatch, ["matrix"], tmp_path, summary_of)
+    monkeypatch.setattr(command, "need_images", it.build)
     return it
 
 
-def test_it_makes_every_run_beside_inference_alone(made_up: Any) -> None:
+def test_it_makes_every_run_beside_inference_alone(made_up: MadeUp) -> None:
     found = made_up.invoke("--rounds", "2")
     assert found.return_value == 0
     assert list(made_up.built) == ["small", "medium", "large"]
@@ -386,7 +352,7 @@ def test_it_makes_every_run_beside_inference_alone(made_up: Any) -> None:
     assert table[1].split()[-1] == "50.0"
 
 
-def test_settings_reach_every_run(made_up: Any) -> None:
+def test_settings_reach_every_run(made_up: MadeUp) -> None:
     made_up.invoke(
         *("--pipeline", "depth", "--images", "large", "--place", "client", "--users", "7"),
         *("--preprocess", "opencv", "--transport", "grpc", "--duration", "9s", "--warmup", "3s"),
@@ -403,13 +369,13 @@ def test_settings_reach_every_run(made_up: Any) -> None:
 
 
 def test_on_a_gpu_its_place_is_measured_and_its_name_is_in_the_files(
-    made_up: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    made_up: MadeUp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(command.device, "present", lambda: ["NVIDIA Made Up"])
     found = made_up.invoke("--device", "gpu", "--output", str(tmp_path / "out"))
     assert found.return_value == 0
     assert "server-gpu" in {plan.settings.place for plan in made_up.plans}
-    assert str(made_up.device) == "gpu:0"
+    assert {plan.settings.device for plan in made_up.plans} == {"gpu:0"}
     names = [path.name for path in (tmp_path / "out").iterdir()]
     assert sorted(Path(name).suffix for name in names) == [".csv", ".md"]
     assert all("-nvidia-made-up." in name for name in names)
@@ -417,7 +383,7 @@ def test_on_a_gpu_its_place_is_measured_and_its_name_is_in_the_files(
 
 
 def test_a_gpu_that_is_not_there_is_an_error_before_anything_runs(
-    made_up: Any, monkeypatch: pytest.MonkeyPatch
+    made_up: MadeUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command.device, "present", list)
     found = made_up.invoke("--device", "gpu")
@@ -426,8 +392,8 @@ def test_a_gpu_that_is_not_there_is_an_error_before_anything_runs(
     assert not made_up.built
 
 
-def test_an_invalid_run_makes_the_exit_code_4(made_up: Any) -> None:
-    made_up.invalid = {ALONE}
+def test_an_invalid_run_makes_the_exit_code_4(made_up: MadeUp) -> None:
+    made_up.invalid = frozenset({ALONE})
     found = made_up.invoke("--pipeline", "depth", "--users", "1")
     assert found.return_value == 4
     assert "1 of 7 runs INVALID" in found.stdout.replace("\n", " ")
@@ -437,7 +403,7 @@ def test_an_invalid_run_makes_the_exit_code_4(made_up: Any) -> None:
     "fault", [KeyboardInterrupt(), ServerError("Triton stopped answering")], ids=["Ctrl-C", "fail"]
 )
 def test_what_was_measured_until_it_was_cut_short_is_shown_and_written(
-    made_up: Any, tmp_path: Path, fault: BaseException
+    made_up: MadeUp, tmp_path: Path, fault: BaseException
 ) -> None:
     made_up.fail_at = (3, fault)
     found = made_up.invoke("--output", str(tmp_path / "out"))
@@ -449,7 +415,7 @@ def test_what_was_measured_until_it_was_cut_short_is_shown_and_written(
 
 
 def test_cut_short_before_anything_was_measured_nothing_is_shown(
-    made_up: Any, tmp_path: Path
+    made_up: MadeUp, tmp_path: Path
 ) -> None:
     made_up.fail_at = (0, ServerError("Triton stopped answering"))
     found = made_up.invoke("--output", str(tmp_path / "out"))
@@ -459,7 +425,7 @@ def test_cut_short_before_anything_was_measured_nothing_is_shown(
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_format_is_offered(made_up: Any, format: str) -> None:
+def test_every_format_is_offered(made_up: MadeUp, format: str) -> None:
     found = made_up.invoke("--pipeline", "detection", "--users", "1", "--format", format)
     assert found.return_value == 0
     assert "detection" in found.stdout
@@ -471,7 +437,7 @@ def test_every_format_is_offered(made_up: Any, format: str) -> None:
 def test_every_field_is_documented() -> None:
     text = (ROOT / "docs" / "results" / "README.md").read_text(encoding="utf-8")
     told = set(re.findall(r"`([^`\n]+)`", text))
-    assert {*Matrix.__struct_fields__, *Point.__struct_fields__} <= told
+    assert {*Matrix.__struct_fields__, *MatrixPoint.__struct_fields__} <= told
     assert set(HEADS) <= told
     assert "untrained" in text
 

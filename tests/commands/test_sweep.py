@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import itertools
 import re
-import shutil
-from collections.abc import Iterator, Sequence
-from html.parser import HTMLParser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from browser import opened
 from click.testing import CliRunner
-from need import need
+from made_up import MadeUp
+from pages import Elements
 from summaries import failed, summary
 
 from bench.commands.cli import bench
 from bench.commands.measuring import sweep as command
-from bench.commands.measuring.sweep import fanouts_of, in_turn
-from bench.ledger.fanout import ORDER, Sweep, images_with, sweep_of, tables
+from bench.commands.measuring.sweep import fanouts_of
+from bench.ledger.grid import Sweep, images_with, sweep_of
 from bench.ledger.summary import Latency, Summary
-from bench.report.sweep import FORMATS, render
+from bench.record.scenario import Settings
+from bench.report.grid import FORMATS, render, tables
 from bench.report.sweep_page import BOTTOM, TOP, headline, picture, render_page
-from bench.runs.run import Plan
 from pipelines.errors import ServerError, VisiontaxError
 from pipelines.topologies.scenario import TOPOLOGIES
 
@@ -49,7 +47,9 @@ def run(fanout: int, topology: str = "direct", /, **changes: Any) -> Summary:
     return summary(**shown | changes)
 
 
-def whole(topologies: Sequence[str] = ORDER, fanouts: Sequence[int] = range(13)) -> list[Summary]:
+def whole(
+    topologies: Sequence[str] = TOPOLOGIES, fanouts: Sequence[int] = range(13)
+) -> list[Summary]:
     return [run(fanout, name) for fanout in fanouts for name in topologies]
 
 
@@ -94,26 +94,18 @@ def test_only_chains_have_a_fanout() -> None:
     assert CliRunner().invoke(bench, ["sweep", "classification"]).exit_code == 2
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_every_round_covers_all_points_one_fanout_after_the_other(seed: int) -> None:
-    fanouts, topologies = [0, 2, 4, 8], ["fused", "direct", "kafka"]
-    order = in_turn(fanouts, topologies, rounds=3, seed=seed)
-    size = len(fanouts) * len(topologies)
-    rounds = [order[at : at + size] for at in range(0, len(order), size)]
-    assert len(rounds) == 3
-    for one in rounds:
-        assert sorted(one) == sorted(itertools.product(fanouts, topologies))
-        assert len(list(itertools.groupby(one, key=lambda point: point[0]))) == len(fanouts)
-    assert rounds[0] != rounds[1] != rounds[2]
-
-
-def test_the_seed_decides_the_order() -> None:
-    orders = [in_turn(range(13), ORDER, rounds=1, seed=seed) for seed in (1, 1, 2)]
+def test_the_seed_decides_the_order(made_up: MadeUp) -> None:
+    orders = []
+    for seed in ("1", "1", "2"):
+        made_up.invoke("--topology", ",".join(TOPOLOGIES), "--seed", seed)
+        chosen = [plan.settings for plan in made_up.plans]
+        orders.append([(one.images, one.topology) for one in chosen])
+        assert len(list(itertools.groupby(chosen, key=lambda one: one.images))) == 13
     assert orders[0] == orders[1] != orders[2]
-    for position in (0, 1):
+    for position, known in enumerate((made_up.built, TOPOLOGIES)):
         met = list(dict.fromkeys(point[position] for point in orders[0]))
-        assert set(met) == set((range(13), ORDER)[position])
-        assert met != list((range(13), ORDER)[position]), "not shuffled"
+        assert set(met) == set(known)
+        assert met != list(known), "not shuffled"
 
 
 # What was found
@@ -131,7 +123,7 @@ def test_the_order_of_the_runs_does_not_matter() -> None:
     runs = whole(fanouts=(0, 10, 2))
     found, reversed_ = sweep_of(runs), sweep_of(runs[::-1])
     assert found.fanouts == [0, 2, 10]
-    assert tuple(found.topologies) == ORDER == TOPOLOGIES
+    assert tuple(found.topologies) == TOPOLOGIES
     assert msgspec.structs.replace(reversed_, runs=found.runs) == found
 
 
@@ -182,14 +174,14 @@ def cells(text: str, title: str, fanout: int) -> list[str]:
 def test_three_tables_fit_a_hundred_columns_with_every_topology() -> None:
     runs = [
         run(fanout, name, throughput_per_s=12345.6, valid=False)
-        for fanout, name in itertools.product(range(13), ORDER)
+        for fanout, name in itertools.product(range(13), TOPOLOGIES)
     ]
     text = render(sweep_of(runs), format="text")
     assert max(map(len, text.splitlines())) <= 100
     for title, topologies in (
-        ("Throughput, images/s", ORDER),
-        ("Mean latency, ms", ORDER),
-        ("Publish, broker and consume, % of the latency", ORDER[2:]),
+        ("Throughput, images/s", TOPOLOGIES),
+        ("Mean latency, ms", TOPOLOGIES),
+        ("Publish, broker and consume, % of the latency", TOPOLOGIES[2:]),
     ):
         heads, _, *rows = block(text, title)
         assert heads == ["fan-out", *topologies]
@@ -260,34 +252,6 @@ def test_a_hostile_name_is_only_text() -> None:
 # The page
 
 
-class Elements(HTMLParser):
-    """Tags, attributes, and the cells of each table by its name."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.tables: dict[str, list[str]] = {}
-        self._cells: list[str] | None = None
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag == "table":
-            self._cells = self.tables[str(dict(attrs)["data-table"])] = []
-        if tag in ("td", "th") and self._cells is not None:
-            self._cells.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "table":
-            self._cells = None
-
-    def handle_data(self, data: str) -> None:
-        if self._cells:
-            self._cells[-1] += data.strip()
-
-
 def test_every_picture_has_its_table_with_the_same_numbers() -> None:
     found = sweep_of([*whole(["fused", "kafka"], [0, 4]), run(2, "kafka", valid=False)])
     elements = Elements(render_page(found))
@@ -334,9 +298,9 @@ def test_lines_are_to_scale_from_zero_and_stop_where_a_point_is_missing() -> Non
 
 def test_topologies_differ_without_colour_too() -> None:
     page = render_page(sweep_of(whole()))
-    looks = {name: re.search(rf'id="m-{name}"([^/]+)', page) for name in ORDER}
+    looks = {name: re.search(rf'id="m-{name}"([^/]+)', page) for name in TOPOLOGIES}
     assert all(looks.values())
-    assert len({found[1] for found in looks.values() if found}) == len(ORDER)
+    assert len({found[1] for found in looks.values() if found}) == len(TOPOLOGIES)
 
 
 def test_the_headline_is_of_the_points_that_can_be_trusted() -> None:
@@ -345,21 +309,6 @@ def test_the_headline_is_of_the_points_that_can_be_trusted() -> None:
     wrong = run(2, "kafka", broker_share=0.99, valid=False)
     assert headline(sweep_of([*runs, wrong])).startswith("5.0 % to 25.0 % ")
     assert "INVALID" in headline(sweep_of([wrong]))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    names = ("chromium", "chromium-browser", "chrome")
-    chromium = next(filter(None, map(shutil.which, names)), None)
-    need(chromium, "chromium is missing")
-    need(importlib.util.find_spec("playwright"), "playwright is missing")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.browser
@@ -372,16 +321,10 @@ def test_the_page_opens_by_itself_and_fits_the_screen(
     runs += [run(2, name, machine=long, run=long, valid=False) for name in ("kafka", long, HOSTILE)]
     path = tmp_path / "sweep.html"
     path.write_text(render_page(sweep_of(runs)), encoding="utf-8")
-    page = browser.new_page(viewport={"width": width, "height": 800}, offline=True)
-    faults: list[str] = []
-    page.on("console", lambda message: faults.append(message.text))
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda asked: asked.url != path.as_uri() and faults.append(asked.url))
-    page.goto(path.as_uri(), wait_until="load")
-    page.evaluate("document.querySelectorAll('details').forEach(it => it.open = true)")
-    page.wait_for_timeout(200)
-    assert faults == []
+    size = {"width": width, "height": 800}
+    context = browser.new_context(viewport=size, offline=True)
+    page = opened(context, path)
+    assert page.faults == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     outside = page.evaluate(
         """[...document.querySelectorAll('body *')].filter(it => !it.closest('.scroll, .defs')
@@ -393,51 +336,25 @@ def test_the_page_opens_by_itself_and_fits_the_screen(
         """[...document.querySelectorAll('[data-chart=throughput] use')].map(it =>
            it.getBoundingClientRect().width)"""
     )
-    assert len(drawn) > 13 * len(ORDER)
+    assert len(drawn) > 13 * len(TOPOLOGIES)
     assert min(drawn) > 5, "a symbol is not drawn"
-    page.close()
+    context.close()
 
 
 # The command, its runs made up
 
 
 @pytest.fixture
-def made_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """`bench sweep` whose runs take no time; `fail_at` gives the error that ends which one."""
+def made_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MadeUp:
+    def summary_of(chosen: Settings, folder: str) -> Summary:
+        return run(int(chosen.images.removeprefix("faces-")), str(chosen.topology), run=folder)
 
-    class MadeUp:
-        fail_at: tuple[int, BaseException] | None = None
-        invalid: set[str] = set()  # noqa: RUF012
-        built: Sequence[str] = ()
-        plans: Sequence[Plan] = ()
-
-        def invoke(self, *arguments: str) -> Any:
-            whole = ["sweep", "faces", *arguments, "--results", str(tmp_path)]
-            return CliRunner().invoke(bench, whole, standalone_mode=False)
-
-    it = MadeUp()
-
-    def each_run(plans: Sequence[Plan]) -> Iterator[Path]:
-        it.plans = plans
-        for number, plan in enumerate(plans):
-            if it.fail_at and number == it.fail_at[0]:
-                raise it.fail_at[1]
-            yield tmp_path / f"{number}-{plan.settings.images}-{plan.settings.topology}"
-
-    def summary_of(folder: Path) -> Summary:
-        settings = it.plans[int(folder.name.split("-")[0])].settings
-        fanout = int(settings.images.removeprefix("faces-"))
-        topology = str(settings.topology)
-        return run(fanout, topology, run=folder.name, valid=topology not in it.invalid)
-
-    monkeypatch.setattr(command, "each_run", each_run)
-    monkeypatch.setattr(command, "summary_of", summary_of)
-    monkeypatch.setattr(command, "ensure_images", lambda names: setattr(it, "built", names))
-    monkeypatch.setattr(command, "equipped", lambda chosen, **_: contextlib.nullcontext(chosen))
+    it = MadeUp(monkeypatch, ["sweep", "faces"], tmp_path, summary_of)
+    monkeypatch.setattr(command, "need_images", it.build)
     return it
 
 
-def test_it_makes_every_run_and_leaves_a_page(made_up: Any, tmp_path: Path) -> None:
+def test_it_makes_every_run_and_leaves_a_page(made_up: MadeUp, tmp_path: Path) -> None:
     found = made_up.invoke("--fanout", "0,2", "--topology", "fused,kafka", "--rounds", "2")
     assert found.return_value == 0
     assert sorted(made_up.built) == ["faces-0", "faces-2"]
@@ -448,7 +365,7 @@ def test_it_makes_every_run_and_leaves_a_page(made_up: Any, tmp_path: Path) -> N
     assert found.stderr.count("results: ") == 8
 
 
-def test_settings_reach_every_run(made_up: Any) -> None:
+def test_settings_reach_every_run(made_up: MadeUp) -> None:
     made_up.invoke(
         *("--fanout", "1", "--topology", "kafka,kafka", "--crops", "jpeg", "--users", "7"),
         *("--workers", "2,3", "--batch", "5", "--duration", "9s", "--warmup", "3s"),
@@ -462,8 +379,8 @@ def test_settings_reach_every_run(made_up: Any) -> None:
     assert chosen.images == images_with("faces", 1)
 
 
-def test_an_invalid_run_makes_the_exit_code_4(made_up: Any) -> None:
-    made_up.invalid = {"kafka"}
+def test_an_invalid_run_makes_the_exit_code_4(made_up: MadeUp) -> None:
+    made_up.invalid = frozenset({"kafka"})
     found = made_up.invoke("--fanout", "0,2", "--topology", "fused,kafka")
     assert found.return_value == 4
     assert "2 of 4 runs INVALID" in found.stdout.replace("\n", " ")
@@ -473,7 +390,7 @@ def test_an_invalid_run_makes_the_exit_code_4(made_up: Any) -> None:
     "fault", [KeyboardInterrupt(), ServerError("Triton stopped answering")], ids=["Ctrl-C", "fail"]
 )
 def test_what_was_measured_until_it_was_cut_short_is_shown(
-    made_up: Any, tmp_path: Path, fault: BaseException
+    made_up: MadeUp, tmp_path: Path, fault: BaseException
 ) -> None:
     made_up.fail_at = (3, fault)
     found = made_up.invoke("--fanout", "0,2,4", "--topology", "fused,kafka")
@@ -484,7 +401,7 @@ def test_what_was_measured_until_it_was_cut_short_is_shown(
 
 
 def test_cut_short_before_anything_was_measured_nothing_is_shown(
-    made_up: Any, tmp_path: Path
+    made_up: MadeUp, tmp_path: Path
 ) -> None:
     made_up.fail_at = (0, ServerError("Triton stopped answering"))
     found = made_up.invoke("--fanout", "0", "--topology", "fused")
@@ -494,7 +411,7 @@ def test_cut_short_before_anything_was_measured_nothing_is_shown(
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_format_is_offered(made_up: Any, format: str) -> None:
+def test_every_format_is_offered(made_up: MadeUp, format: str) -> None:
     found = made_up.invoke("--fanout", "1", "--topology", "fused", "--format", format)
     assert found.return_value == 0
     assert "fused" in found.stdout

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from experiments import STAGES, manifest, request, write_experiment, write_run
 from experiments import write_steady_run as steady
+from processes import bench, refused
 
-from bench.commands.cli import bench, main
 from bench.compare.likeness import THINGS
 from bench.compare.stored import of_experiment
 from bench.record.records import SCHEMA
@@ -19,15 +18,10 @@ from bench.record.records import SCHEMA
 SLOWER = STAGES | {"decode": 60.0}
 
 
-def invoke(*arguments: object) -> Result:
-    words = ["compare", *map(str, arguments)]
-    return CliRunner().invoke(bench, words, standalone_mode=False, catch_exceptions=False)
-
-
 def comparison(*arguments: object, code: int = 0) -> dict[str, Any]:
     """What the command prints as JSON; `code` is what it exits with."""
-    done = invoke(*arguments, "--format", "json")
-    assert done.return_value == code
+    done = bench("compare", *arguments, "--format", "json")
+    assert done.returncode == code
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -46,23 +40,15 @@ def side(
     ]
 
 
-def error(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
-    """The exit code and stderr of the command line."""
-    with pytest.raises(SystemExit) as caught:
-        main(["compare", *map(str, arguments)])
-    assert isinstance(caught.value.code, int)
-    return caught.value.code, capsys.readouterr().err
-
-
 # Experiments
 
 
 def test_an_experiments_table_is_printed_again(tmp_path: Path) -> None:
     folder = write_experiment(tmp_path, lambda side, _: STAGES if side == "a" else SLOWER)
-    done = invoke(folder)
+    done = bench("compare", folder)
     assert "A  preprocess=opencv\nB  preprocess=dali\n20 blocks" in done.stdout
     assert "B is 1.30 ± 0.00 times slower; decode explains all of it" in done.stdout
-    assert done.return_value == 0
+    assert done.returncode == 0
 
 
 def test_an_experiment_knows_how_often_it_could_have_been_looked_at(tmp_path: Path) -> None:
@@ -117,13 +103,9 @@ def test_an_invalid_side_has_its_exit_code(tmp_path: Path) -> None:
     assert "1 block left out: a side finished no request in it" in found["notes"]
 
 
-def test_a_side_that_finished_nothing_is_an_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_side_that_finished_nothing_is_an_error(tmp_path: Path) -> None:
     folder = write_experiment(tmp_path, lambda side, _: STAGES if side == "a" else None)
-    code, told = error(capsys, folder)
-    assert code == 1
-    assert "error: B finished no request in its slices" in told
+    refused("compare", folder, code=1, words="error: B finished no request in its slices")
 
 
 # Stored runs
@@ -161,11 +143,11 @@ def test_one_run_a_side_says_nothing_about_noise(tmp_path: Path) -> None:
 
 def test_with_takes_all_that_follows_it_but_not_other_options(tmp_path: Path) -> None:
     a, b = side(tmp_path, "a", 3), side(tmp_path, "b", 3)
-    done = invoke("--format", "json", *a, "--with", *b[:2], "--by", "preprocess", b[2])
+    done = bench("compare", "--format", "json", *a, "--with", *b[:2], "--by", "preprocess", b[2])
     found = json.loads(done.stdout)
     assert found["a"]["runs"] == [one.name for one in a]
     assert found["b"]["runs"] == [one.name for one in b]
-    again = invoke(*a, "--with", b[0], "--with", b[1], f"--with={b[2]}", "--format=json")
+    again = bench("compare", *a, "--with", b[0], "--with", b[1], f"--with={b[2]}", "--format=json")
     assert json.loads(again.stdout) == found
 
 
@@ -272,20 +254,16 @@ def _silent(folder: Path) -> Path:
         (lambda folder: folder, "is not a run"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: Any, words: str
-) -> None:
-    code, told = error(capsys, steady(tmp_path / "a", STAGES), "--with", make(tmp_path / "b"))
-    assert code == 1
-    assert words in told
+def test_what_makes_no_sense_is_refused(tmp_path: Path, make: Any, words: str) -> None:
+    a, b = steady(tmp_path / "a", STAGES), make(tmp_path / "b")
+    told = refused("compare", a, "--with", b, code=1, words=words)
     assert "\nhint: " in told
     assert len(told.splitlines()) == 2
 
 
-def test_a_newer_experiment_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, told = error(capsys, write_experiment(tmp_path, lambda *_: STAGES, schema=2))
-    assert code == 1
-    assert "this version reads up to 1" in told
+def test_a_newer_experiment_is_refused(tmp_path: Path) -> None:
+    folder = write_experiment(tmp_path, lambda *_: STAGES, schema=2)
+    refused("compare", folder, code=1, words="this version reads up to 1")
 
 
 @pytest.mark.parametrize(
@@ -302,15 +280,13 @@ def test_a_newer_experiment_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     ],
 )
 def test_a_command_line_that_says_too_little_or_too_much(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+    tmp_path: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     made = {
         "RUN": steady(tmp_path / "run", STAGES),
         "AB": write_experiment(tmp_path / "ab", lambda *_: STAGES, blocks=2),
     }
-    code, told = error(capsys, *(made.get(word, word) for word in arguments))
-    assert code == 2
-    assert words in told
+    refused("compare", *(made.get(word, word) for word in arguments), code=2, words=words)
 
 
 def test_every_stage_has_a_row_in_the_order_in_which_a_request_passes_them(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from jpegs import encode, photograph
-from processes import BENCH, LOCUST, run
+from need import NEEDS, need
+from processes import PROGRAMS, loading
 
-from pipelines import processes, tasks
+from pipelines import processes
 from pipelines.engines import cuda_shm
 from pipelines.engines.choose import check_gpu, engine
 from pipelines.engines.engine import Engine
@@ -26,17 +27,10 @@ from pipelines.engines.triton_shm import SharedMemoryEngine
 from pipelines.errors import EngineError
 from pipelines.preprocess.choose import WAYS
 from pipelines.servers import triton
-from pipelines.topologies.single import Single
+from pipelines.topologies.asking import Single
+from pipelines.topologies.scenario import Setup
 
-NEEDS = "the transport cuda-shm needs an NVIDIA GPU on the client's side"
-
-
-def gpu() -> bool:
-    try:
-        cuda_shm.check()
-    except EngineError:
-        return False
-    return True
+TOLD = "the transport cuda-shm needs an NVIDIA GPU on the client's side"
 
 
 class Mapped:
@@ -92,18 +86,18 @@ def blocks() -> Iterator[type[Mapped]]:
     assert Mapped.living == {}
 
 
-def asking(asked: Engine, *, way: str = "opencv", place: str = "server") -> Single:
-    return Single(asked, tasks.task("classification"), way=way, place=place)
+def asking(asked: Engine, **chosen: str) -> Single:
+    return Single(asked, Setup(**chosen))
 
 
 @pytest.mark.parametrize("place", ["server", "client"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("preprocess", WAYS)
 def test_any_kind_of_memory_brings_the_same_answer(
-    triton: triton.Server, blocks: type[Mapped], way: str, place: str
+    triton: triton.Server, blocks: type[Mapped], preprocess: str, place: str
 ) -> None:
     image = encode(photograph(), quality=90)
-    plain = asking(HttpEngine(triton.url), way=way, place=place)
-    ours = asking(SharedMemoryEngine(triton.url, block=blocks), way=way, place=place)
+    plain = asking(HttpEngine(triton.url), preprocess=preprocess, place=place)
+    ours = asking(SharedMemoryEngine(triton.url, block=blocks), preprocess=preprocess, place=place)
     expected, outcome = (ask(image, request_id="t") for ask in (plain, ours))
     assert np.array_equal(outcome.answer, expected.answer)
     assert outcome.bytes_in < 2000  # only the places travel
@@ -144,18 +138,15 @@ def test_what_triton_refuses_is_said_at_every_request(
     ask.close()
 
 
-@pytest.mark.skipif(gpu(), reason="there is a GPU")
-@pytest.mark.parametrize("program", ["locust", "bench run"])
+@pytest.mark.skipif(NEEDS["gpu"].is_there(), reason="there is a GPU")
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_without_a_gpu_it_is_said_before_the_first_request(
     triton: triton.Server, tmp_path: Path, program: str
 ) -> None:
     how = ("--transport", "cuda-shm", "--images", "small", "--results", tmp_path)
-    if program == "locust":
-        done = run(LOCUST, "--headless", "-t", "5s", "--host", triton.url, *how)
-    else:
-        done = run(BENCH, "run", "classification", "--server", triton.url, *how)
+    done = loading(program, "--server", triton.url, *how)
     assert done.returncode == 1
-    assert f"error: {NEEDS}" in done.stderr
+    assert f"error: {TOLD}" in done.stderr
     assert "\nhint: use --transport shm" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.glob("*/requests-*")) == []
@@ -183,7 +174,7 @@ def test_what_cuda_shm_lacks_is_said_with_its_cure(
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", found)
     if found:
         monkeypatch.setattr(importlib, "import_module", {"cuda.bindings.runtime": found}.get)
-    with pytest.raises(EngineError, match=NEEDS) as raised:
+    with pytest.raises(EngineError, match=TOLD) as raised:
         check_gpu("cuda-shm")
     assert cause in str(raised.value)
     assert "use --transport shm" in raised.value.hint
@@ -271,15 +262,15 @@ def holds_what_is_written(block: cuda_shm.CudaBlock) -> None:
     assert len(base64.b64decode(described["raw_handle"]["b64"])) == 64
 
 
-@pytest.mark.skipif(not gpu(), reason="no GPU")
 def test_a_gpus_memory_holds_what_is_written_to_it() -> None:
+    need("gpu")
     block = cuda_shm.CudaBlock(f"{processes.PREFIX}-test", size_bytes=1 << 16)
     holds_what_is_written(block)
     block.free()
 
 
-@pytest.mark.skipif(not gpu(), reason="no GPU")
 def test_a_gpus_memory_brings_the_same_answer(triton: triton.Server) -> None:
+    need("gpu")
     image = encode(photograph(), quality=90)
     answers = []
     for transport in ("http", "cuda-shm"):

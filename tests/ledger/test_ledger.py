@@ -31,11 +31,15 @@ def no_trace() -> pd.DataFrame:
     return pd.DataFrame(columns=[*KEYS, *EVENTS]).astype(types)
 
 
+def nonzero(row: np.ndarray) -> dict[str, int]:
+    """The times by stage, without those that took none."""
+    return {name: int(time) for name, time in zip(COLUMNS, row, strict=True) if time}
+
+
 def times_of(spans: list[Span]) -> dict[str, int]:
     """The time of each stage of one request, without those that took none."""
     records = records_of([request(spans)])
-    row = sweep(records.spans, due_ns=records.due_ns, end_ns=records.end_ns)[0]
-    return {name: int(time) for name, time in zip(COLUMNS, row, strict=True) if time}
+    return nonzero(sweep(records.spans, due_ns=records.due_ns, end_ns=records.end_ns)[0])
 
 
 def by_definition(spans: list[tuple[str, int, int]]) -> dict[str, int]:
@@ -92,6 +96,22 @@ def test_work_counts_overlaps_twice_and_time_does_not() -> None:
     assert counted.work_ns[0, column] == 80
 
 
+def execution(
+    model: str,
+    number: int,
+    *,
+    request: str = "r",
+    parent: int = 0,
+    asked: tuple[int, ...] = (),
+    computed: tuple[int, ...] = (),
+) -> dict[str, object]:
+    """A traced execution: when its request began and was answered, and its steps of computing."""
+    steps = ("COMPUTE_START", "COMPUTE_INPUT_END", "COMPUTE_OUTPUT_START", "COMPUTE_END")
+    times = dict(zip(("REQUEST_START", "HTTP_SEND_START"), asked, strict=False))
+    times |= dict(zip(steps, computed, strict=False))
+    return {"request": request, "model": model, "id": number, "parent": parent, **times}
+
+
 def trace_of(*executions: dict[str, object]) -> pd.DataFrame:
     """A trace of the executions, other events 0."""
     rows = [[row.get(name, 0) for name in (*KEYS, *EVENTS)] for row in executions]
@@ -100,33 +120,9 @@ def trace_of(*executions: dict[str, object]) -> pd.DataFrame:
 
 def traced() -> tuple[Request, pd.DataFrame]:
     """One request through an ensemble of a preprocessing model and a DNN."""
-    ensemble = {
-        "request": "r",
-        "model": "ensemble",
-        "id": 1,
-        "REQUEST_START": 10,
-        "HTTP_SEND_START": 90,
-    }
-    first = {
-        "request": "r",
-        "model": "pre",
-        "id": 2,
-        "parent": 1,
-        "COMPUTE_START": 14,
-        "COMPUTE_INPUT_END": 16,
-        "COMPUTE_OUTPUT_START": 40,
-        "COMPUTE_END": 44,
-    }
-    second = {
-        "request": "r",
-        "model": "dnn",
-        "id": 3,
-        "parent": 1,
-        "COMPUTE_START": 47,
-        "COMPUTE_INPUT_END": 50,
-        "COMPUTE_OUTPUT_START": 80,
-        "COMPUTE_END": 97,
-    }
+    ensemble = execution("ensemble", 1, asked=(10, 90))
+    first = execution("pre", 2, parent=1, computed=(14, 16, 40, 44))
+    second = execution("dnn", 3, parent=1, computed=(47, 50, 80, 97))
     own = [Span("encode", 0, 2, "client"), Span("parse", 96, 100, "client")]
     sent = Request("r", "classification", 0, 0, 100, None, 0, 0, own, [Call("r", 2, 96)])
     return sent, trace_of(ensemble, first, second)
@@ -138,9 +134,8 @@ STAGES_OF = {"pre": "preprocess", "dnn": "inference"}
 def test_a_trace_is_joined_with_the_clients_spans() -> None:
     sent, trace = traced()
     counted = ledger(records_of([sent]), trace, stages=STAGES_OF)
-    times = dict(zip(COLUMNS, counted.time_ns[0].tolist(), strict=True))
     assert counted.joined.all()
-    assert {name: time for name, time in times.items() if time} == {
+    assert nonzero(counted.time_ns[0]) == {
         "encode": 2,
         "send": 8,  # sent at 2, unpacked by 10
         "queue": 4 + 3,  # 10 to 14, and 44 to 47
@@ -218,17 +213,7 @@ def test_the_work_of_a_batch_is_shared_by_its_items() -> None:
 
 def batch_of(request_id: str) -> dict[str, object]:
     """A traced execution of a DNN that somebody asked directly."""
-    return {
-        "request": request_id,
-        "model": "dnn",
-        "id": 7,
-        "REQUEST_START": 12,
-        "HTTP_SEND_START": 55,
-        "COMPUTE_START": 14,
-        "COMPUTE_INPUT_END": 16,
-        "COMPUTE_OUTPUT_START": 50,
-        "COMPUTE_END": 52,
-    }
+    return execution("dnn", 7, request=request_id, asked=(12, 55), computed=(14, 16, 50, 52))
 
 
 def test_a_batch_with_crops_of_two_requests_counts_for_both() -> None:
@@ -249,17 +234,7 @@ def test_a_request_is_joined_only_when_all_its_calls_are() -> None:
 
 
 def test_what_a_model_asks_of_its_own_server_is_a_call_of_its_own() -> None:
-    asking = {
-        "request": "r",
-        "model": "fused",
-        "id": 1,
-        "REQUEST_START": 4,
-        "HTTP_SEND_START": 56,
-        "COMPUTE_START": 5,
-        "COMPUTE_INPUT_END": 6,
-        "COMPUTE_OUTPUT_START": 53,
-        "COMPUTE_END": 54,
-    }
+    asking = execution("fused", 1, asked=(4, 56), computed=(5, 6, 53, 54))
     inner = batch_of("r/0") | {"parent": 1, "HTTP_SEND_START": 0, "COMPUTE_OUTPUT_START": 40}
     own = [Span("input", 6, 8, "fused"), Span("encode", 8, 10, "fused")]
     own.append(Span("parse", 53, 53, "fused"))
@@ -268,9 +243,8 @@ def test_what_a_model_asks_of_its_own_server_is_a_call_of_its_own() -> None:
     )
     stages = {"fused": "preprocess", "dnn": "inference"}
     counted = ledger(records_of([sent]), trace_of(asking, inner), stages=stages)
-    times = dict(zip(COLUMNS, counted.time_ns[0].tolist(), strict=True))
     assert counted.joined.all()
-    assert {name: time for name, time in times.items() if time} == {
+    assert nonzero(counted.time_ns[0]) == {
         "send": 3 + 2,  # of the client, and from the model to its own server
         "queue": 1 + 2,
         "input": 3 + 2,  # of the model that asks, its own span included, and of the DNN

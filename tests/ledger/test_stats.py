@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from experiments import manifest
 
 from bench.ledger.attribution import COLUMNS, Ledger
 from bench.ledger.summary import Issue, Summary, summarise
-from bench.record.records import Manifest, Sample
-from bench.record.scenario import Settings
+from bench.record.records import Sample
 from pipelines.spans import OTHER
 
 MS = 1_000_000
@@ -25,39 +27,10 @@ def ledger(rows: list[dict[str, float]], *, joined: list[bool] | None = None) ->
     return Ledger(due, due + times.sum(axis=1), times, times, known)
 
 
-def manifest() -> Manifest:
-    """A run whose every other field is beside the point."""
-    return Manifest(
-        schema=1,
-        run="made-up",
-        settings=Settings(),
-        image_sizes={},
-        stages={},
-        machine={"cpu_model": "abacus", "cores": 2, "memory_bytes": 24 << 30},
-        versions={},
-        sha256={},
-        revision=None,
-        clock={},
-        window_start_ns=0,
-    )
-
-
-def summary(
-    counted: Ledger,
-    *,
-    errors: int = 0,
-    samples: tuple[Sample, ...] = (),
-    issues: tuple[Issue, ...] = (),
-) -> Summary:
+def summary(counted: Ledger, **others: Any) -> Summary:
     """The summary over a window of one second."""
-    return summarise(
-        manifest(),
-        counted,
-        errors=errors,
-        window_ns=(0, 1000 * MS),
-        samples=samples,
-        issues=list(issues),
-    )
+    others = {"errors": 0, "samples": (), "issues": []} | others
+    return summarise(manifest(), counted, window_ns=(0, 1000 * MS), **others)
 
 
 def test_shares_are_of_the_summed_latency_and_sum_to_one() -> None:
@@ -110,9 +83,9 @@ def test_no_success_gives_no_numbers_rather_than_zeros() -> None:
 
 def test_one_invalidating_issue_makes_a_run_invalid() -> None:
     warning = Issue("FEW", "few", "more", invalid=False)
-    assert summary(ledger([{"inference": 1}]), issues=(warning,)).valid
+    assert summary(ledger([{"inference": 1}]), issues=[warning]).valid
     fatal = Issue("ERRORS", "errors", "fewer", invalid=True)
-    assert not summary(ledger([{"inference": 1}]), issues=(warning, fatal)).valid
+    assert not summary(ledger([{"inference": 1}]), issues=[warning, fatal]).valid
 
 
 def test_cpu_is_the_busiest_generator_and_the_whole_server_inside_the_window() -> None:

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 
-import msgspec
 import pytest
-from test_stats import ledger, manifest
+from experiments import manifest
+from test_stats import ledger
 
 from bench.ledger.verdict import CODES, judge
-from bench.record.scenario import Settings
 from pipelines.spans import OTHER
 
 GOOD = {"send": 1.0, "inference": 9.0}
 
 
-def finished(**settings: object):
-    """The manifest of a run that came to its end."""
-    made = manifest()
-    made.settings = msgspec.structs.replace(Settings(), **settings)
-    made.window_end_ns = 1_000_000_000
-    return made
+TRACED = manifest(transport="http")
+CUT_OFF = manifest(transport="http", window_end_ns=None)
 
 
-def codes(rows, *, failed=None, joined=None, made=None) -> dict[str, bool]:
+def codes(rows, *, failed=None, joined=None, made=TRACED) -> dict[str, bool]:
     """The issues' codes, and whether each invalidates."""
-    issues = judge(made or finished(), ledger(rows, joined=joined), failed=Counter(failed or {}))
+    issues = judge(made, ledger(rows, joined=joined), failed=Counter(failed or {}))
     assert all(issue.message and issue.hint and issue.code in CODES for issue in issues)
     return {issue.code: issue.invalid for issue in issues}
 
@@ -54,9 +49,8 @@ def test_errors_warn_and_many_invalidate() -> None:
 
 
 def test_the_commonest_error_is_named() -> None:
-    (issue,) = judge(
-        finished(), ledger([GOOD] * 200), failed=Counter({"the image is empty": 2, "rare": 1})
-    )
+    failed = Counter({"the image is empty": 2, "rare": 1})
+    (issue,) = judge(TRACED, ledger([GOOD] * 200), failed=failed)
     assert "3 of 203 requests failed, 2 with: the image is empty" in issue.message
 
 
@@ -69,14 +63,13 @@ def test_missing_traces() -> None:
 
 def test_the_fake_engine_needs_no_trace() -> None:
     rows = [{"inference": 9.0}] * 200
-    assert codes(rows, joined=[False] * 200, made=finished(transport="fake")) == {}
+    assert codes(rows, joined=[False] * 200, made=manifest()) == {}
 
 
 def test_a_run_that_was_cut_off_says_so() -> None:
-    assert codes([GOOD] * 200, made=manifest()) == {"UNFINISHED": False}
+    assert codes([GOOD] * 200, made=CUT_OFF) == {"UNFINISHED": False}
 
 
 def test_what_invalidates_comes_first() -> None:
-    made = manifest()
-    issues = judge(made, ledger([]), failed=Counter({"bad": 5}))
+    issues = judge(CUT_OFF, ledger([]), failed=Counter({"bad": 5}))
     assert [issue.invalid for issue in issues] == [True, True, False]

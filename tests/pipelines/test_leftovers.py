@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import PYTHON, environment, until
+from processes import PYTHON, TIMEOUT_S, environment, until
 
 from pipelines import processes
 
@@ -121,11 +121,11 @@ def test_another_container_takes_no_process_of_ours_for_dead(tmp_path: Path) -> 
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=TIMEOUT_S,
         check=False,
     )
     if done.stderr.startswith("unshare:"):
-        pytest.skip("this user may not make a PID namespace")
+        pytest.skip("only root may make a PID namespace: sudo make test")
     assert done.stdout == "swept\n", done.stderr
     assert names(tmp_path) == {region(processes.owner())}
 

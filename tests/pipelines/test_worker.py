@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -17,21 +18,32 @@ AWAY = BrokerError("it is away")
 WAITING = "it: waiting for the broker: it is away"
 
 
-def run(*, taken: list[Any], worked: list[Any]) -> tuple[Mock, Mock]:
-    """Let a loop take and work, each time with the next result, until it has worked on "last"."""
+def run(
+    *, taken: list[Any], worked: list[Any], ready: Path | None = None
+) -> tuple[Mock, Mock, list[bool]]:
+    """Let a loop take and work, each time with the next result, until it has worked on "last".
+
+    Also tells whether the file `ready` was there at each of these.
+    """
     link, stage = Mock(), Mock(topic="topic", most=8)
-    loop = Loop(link, stage, "it")
-    results = iter(worked)
+    loop = Loop(link, stage, "it", ready)
+    seen: list[bool] = []
+    takes, works = iter(taken), iter(worked)
+
+    def next_of(results: Iterator[Any]) -> Any:
+        seen.append(ready is not None and ready.exists())
+        if isinstance(result := next(results), BrokerError):
+            raise result
+        return result
 
     def work(messages: list[bytes], *, taken_ns: int) -> None:
         assert taken_ns > 0
         loop.stopping = b"last" in messages
-        if isinstance(result := next(results), BrokerError):
-            raise result
+        next_of(works)
 
-    link.take.side_effect, stage.work.side_effect = taken, work
+    link.take.side_effect, stage.work.side_effect = lambda *_, **__: next_of(takes), work
     loop.run()
-    return link, stage
+    return link, stage, seen
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +54,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_could_not_be_put_is_done_again_and_not_acknowledged_before(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    link, stage = run(taken=[[b"one", b"two"], [b"last"]], worked=[AWAY, AWAY, None, None])
+    link, stage, _ = run(taken=[[b"one", b"two"], [b"last"]], worked=[AWAY, AWAY, None, None])
     done = [call.args[0] for call in stage.work.call_args_list]
     assert done == [[b"one", b"two"]] * 3 + [[b"last"]]
     assert link.take.call_count == 2
@@ -78,25 +90,8 @@ def test_a_gate_waits_until_there_is_room() -> None:
 
 
 def test_the_ready_file_is_there_while_the_broker_is(tmp_path: Path) -> None:
-    seen, ready = [], tmp_path / "ready"
-    results = iter([[b"one"], AWAY, AWAY, [b"last"]])
-
-    def take(*_: Any, **__: Any) -> list[bytes]:
-        seen.append(ready.exists())
-        if isinstance(result := next(results), BrokerError):
-            raise result
-        return result
-
-    link, stage = Mock(), Mock(topic="topic", most=8)
-    loop = Loop(link, stage, "it", ready)
-
-    def work(messages: list[bytes], *, taken_ns: int) -> None:
-        del taken_ns
-        seen.append(ready.exists())
-        loop.stopping = b"last" in messages
-
-    link.take.side_effect, stage.work.side_effect = take, work
-    loop.run()
+    taken = [[b"one"], AWAY, AWAY, [b"last"]]
+    *_, seen = run(taken=taken, worked=[None, None], ready=tmp_path / "ready")
     assert seen == [False, True, True, False, False, True]
 
 

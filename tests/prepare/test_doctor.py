@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from bench.commands.preparing import doctor
 from bench.commands.preparing.doctor import as_text, command
-from bench.prepare.doctor import host
-from bench.prepare.doctor.host import Check, examine
+from bench.prepare.doctor.checks import examine
+from bench.prepare.doctor.host import Check, Host, State
 from pipelines.errors import ServerError
 from pipelines.servers.triton import Installation
 
 
-class Usage(NamedTuple):
-    free: int
+def always(answer: Any) -> Callable[..., Any]:
+    return lambda *_: answer
+
+
+def look(root: Path, **answers: Any) -> dict[str, Check]:
+    """What is found of a project on a host with these answers, by the check's name."""
+    found = examine(Host(root, **({"gpus": [], "which": always(None)} | answers)))
+    return {check.name: check for check in found}
 
 
 @pytest.fixture
@@ -44,8 +50,9 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_built_models_and_images_are_ok(project: Path) -> None:
-    assert host.check_models(project) == Check("models", "ok", "3 models")
-    assert host.check_images(project) == Check("images", "ok", "small")
+    found = look(project)
+    assert found["models"] == Check("models", "ok", "3 models")
+    assert found["images"] == Check("images", "ok", "small")
 
 
 @pytest.mark.parametrize(
@@ -53,57 +60,48 @@ def test_built_models_and_images_are_ok(project: Path) -> None:
 )
 def test_a_model_without_its_built_file_is_missing(project: Path, gone: str, name: str) -> None:
     (project / "triton_repo" / gone).unlink()
-    check = host.check_models(project)
-    assert (check.state, check.detail) == ("missing", f"not built: {name}")
-    assert check.cure == "run 'bench models'"
+    expected = Check("models", "missing", f"not built: {name}", "run 'bench models'")
+    assert look(project)["models"] == expected
 
 
 def test_an_ensemble_needs_its_version_folder(project: Path) -> None:
     (project / "triton_repo" / "whole" / "1").rmdir()
-    assert host.check_models(project).detail == "not built: whole"
+    assert look(project)["models"].detail == "not built: whole"
 
 
 def test_outside_the_project_the_cure_is_to_go_there(tmp_path: Path) -> None:
-    assert host.check_models(tmp_path).cure == "run it in the folder of the project"
-    assert host.check_images(tmp_path).state == "missing"
+    found = look(tmp_path)
+    assert found["models"].cure == "run it in the folder of the project"
+    assert {found["models"].state, found["images"].state} == {"missing"}
 
 
-def test_libpython_is_found_where_setup_unpacks_it(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_libpython_is_found_where_setup_unpacks_it(project: Path) -> None:
     soname = f"libpython{sysconfig.get_python_version()}.so.1.0"
-    monkeypatch.setattr(host.sysconfig, "get_config_var", lambda _: str(project))
-    monkeypatch.setattr(host.ctypes.util, "find_library", lambda _: None)
-    missing = host.check_libpython(project)
-    assert (missing.state, missing.detail) == ("missing", f"no {soname}")
-    assert "apt install libpython" in missing.cure
 
+    def found(library: str | None = None) -> Check:
+        return look(project, libdir=str(project), library=always(library))["libpython"]
+
+    assert (found().state, found().detail) == ("missing", f"no {soname}")
+    assert "apt install libpython" in found().cure
     unpacked = project / "build" / "libpython" / soname
     unpacked.parent.mkdir(parents=True)
     unpacked.touch()
-    assert host.check_libpython(project).detail == f"build/libpython/{soname}"
-
-    monkeypatch.setattr(host.ctypes.util, "find_library", lambda _: soname)
-    assert host.check_libpython(project).detail == f"{soname} of the system"
+    assert found().detail == f"build/libpython/{soname}"
+    assert found(soname).detail == f"{soname} of the system"
     (project / soname).touch()
-    assert host.check_libpython(project).detail == f"{soname} of this Python"
+    assert found(soname).detail == f"{soname} of this Python"
 
 
-def test_the_server_check_tells_what_the_server_itself_would(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_server_check_tells_what_the_server_itself_would(tmp_path: Path) -> None:
     def absent() -> Installation:
         raise ServerError("the server is not installed", hint="run 'make setup'")
 
-    monkeypatch.setattr(host, "installation", absent)
     expected = Check("triton", "missing", "the server is not installed", "run 'make setup'")
-    assert host.check_server() == expected
-
+    assert look(tmp_path, server=absent)["triton"] == expected
     parts = Installation(tmp_path / "tritonserver", tmp_path, tmp_path, "")
-    monkeypatch.setattr(host, "installation", lambda: parts)
-    assert "Linux x86-64" in host.check_server().cure
+    assert "Linux x86-64" in look(tmp_path, server=always(parts))["triton"].cure
     parts.binary.touch()
-    assert host.check_server().state == "ok"
+    assert look(tmp_path, server=always(parts))["triton"].state == "ok"
 
 
 @pytest.mark.parametrize(
@@ -111,140 +109,109 @@ def test_the_server_check_tells_what_the_server_itself_would(
     [
         ({}, "missing", "neither"),
         ({"pillow": "13.0.0", "pillow-simd": "12.1.1.post0"}, "missing", "both own PIL/"),
-        ({"pillow": "13.0.0"}, "optional", "Pillow 13.0.0, no SIMD, libjpeg"),
-        ({"pillow-simd": "12.1.1.post0"}, "ok", "pillow-simd 12.1.1.post0, SIMD, libjpeg"),
+        ({"pillow": "Pillow 13.0.0"}, "optional", "Pillow 13.0.0, no SIMD, libjpeg"),
+        ({"pillow-simd": "pillow-simd 12.1"}, "ok", "pillow-simd 12.1, SIMD, libjpeg"),
     ],
 )
 def test_pillow_has_one_owner_and_better_the_fast_one(
-    monkeypatch: pytest.MonkeyPatch, installed: dict[str, str], state: str, words: str
+    tmp_path: Path, installed: dict[str, str], state: str, words: str
 ) -> None:
-    pillow = next((f"{doctor_name(name)} {v}" for name, v in installed.items()), "")
-    monkeypatch.setattr(host, "version_of", installed.get)
-    monkeypatch.setattr(host, "versions", lambda: {"pillow": pillow})
-    check = host.check_pillow()
+    versions = {"pillow": next(iter(installed.values()), "")}
+    check = look(tmp_path, version_of=installed.get, versions=versions)["pillow"]
     assert check.state == state
     assert words in check.detail
     assert bool(check.cure) == (state != "ok")
 
 
-def doctor_name(package: str) -> str:
-    return "Pillow" if package == "pillow" else package
+def test_an_absent_package_is_cured_by_setup(tmp_path: Path) -> None:
+    check = look(tmp_path, version_of=always(None))["dali"]
+    detail = "nvidia-dali-cuda120 is not installed"
+    assert check == Check("dali", "missing", detail, "run 'make setup'")
 
 
-def test_an_unsupported_python_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host.sys, "version_info", (3, 14, 0, "final", 0))
-    assert host.check_python().state == "missing"
-
-
-def test_an_absent_package_is_cured_by_setup() -> None:
-    check = host.check_package("dali", "no-such-package-anywhere")
-    assert check == Check(
-        "dali", "missing", "no-such-package-anywhere is not installed", "run 'make setup'"
-    )
-
-
-def test_full_disks_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(free=1 << 20))
-    assert host.check_disk(tmp_path).state == "missing"
-    assert "--shm-size" in host.check_shm(tmp_path).cure
-    assert host.check_shm(tmp_path / "none").state == "missing"
-
-
-def test_a_small_machine_is_told_but_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_cannot_do_is_missing_and_a_small_one_is_told(tmp_path: Path) -> None:
     facts = {"cpu_model": "X", "cores": 1, "cpu_quota_cores": 0.5, "memory_bytes": 1 << 30}
-    monkeypatch.setattr(host, "machine", lambda: facts)
-    cores = host.check_cores()
+    full = always(SimpleNamespace(free=1 << 20))
+    found = look(tmp_path, shm=tmp_path, python="3.14.0", facts=facts, disk_usage=full)
+    assert found["python"].state == found["disk"].state == "missing"
+    assert "--shm-size" in found["shared memory"].cure
+    assert look(tmp_path, shm=tmp_path / "none")["shared memory"].state == "missing"
+    cores, memory = found["cores"], found["memory"]
     assert (cores.state, cores.detail) == ("optional", "1 of X, control group grants 0.5")
-    assert host.check_memory().detail == "1.0 GiB"
-    assert host.check_memory().state == "optional"
+    assert (memory.state, memory.detail) == ("optional", "1.0 GiB")
 
 
-def test_the_browser_and_a_gpu_are_optional(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert host.check_gpu(["NVIDIA H100", "NVIDIA L4"]) == Check(
-        "gpu", "ok", "NVIDIA H100, NVIDIA L4"
-    )
-    monkeypatch.setattr(shutil, "which", lambda _: None)
-    assert {host.check_gpu([]).state, host.check_browser().state} == {"optional"}
+def test_the_browser_and_a_gpu_are_optional(tmp_path: Path) -> None:
+    found = look(tmp_path)
+    assert {found["gpu"].state, found["chromium"].state} == {"optional"}
+    two = look(tmp_path, gpus=["NVIDIA H100", "NVIDIA L4"])["gpu"]
+    assert two == Check("gpu", "ok", "NVIDIA H100, NVIDIA L4")
 
 
-def test_what_only_a_gpu_needs_is_never_missing(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(host.ctypes.util, "find_library", lambda _: None)
-    monkeypatch.setattr(host.importlib.util, "find_spec", lambda _: None)
-    monkeypatch.setattr(host, "trtexec", lambda: None)
-    checks = on_a_gpu(project)
+OF_A_GPU = ("gpu decode", "gpu inference", "tensorrt", "gpu models")
+
+
+def test_what_only_a_gpu_needs_is_never_missing(project: Path) -> None:
+    nothing = always(None)
+    found = look(project, gpus=["L4"], library=nothing, module=nothing, trtexec=nothing)
+    checks = [found[name] for name in OF_A_GPU]
     assert {check.state for check in checks} == {"optional"}
     assert all(check.cure for check in checks)
     assert max(map(len, as_text(checks).splitlines())) <= 100
 
 
-def test_a_gpu_that_everything_can_use_is_ok(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    provider = project / "onnxruntime" / "capi" / "libonnxruntime_providers_cuda.so"
-    graph = project / "triton_repo" / "preprocess_depth_dali_gpu" / "1" / "model.dali"
-    for file in (provider, graph):
-        file.parent.mkdir(parents=True)
-        file.touch()
-    (project / "onnxruntime" / "__init__.py").touch()
-    monkeypatch.syspath_prepend(str(project))
-    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
-    monkeypatch.setattr(host.ctypes.util, "find_library", lambda _: "libcuda.so.1")
-    monkeypatch.setattr(host, "trtexec", lambda: "/bin/trtexec")
-    assert [(check.state, check.detail) for check in on_a_gpu(project)] == [
-        ("ok", "DALI, by libcuda.so.1"),
-        ("ok", "onnxruntime with CUDA"),
-        ("ok", "/bin/trtexec"),
-        ("ok", "1 of DALI"),
-    ]
-
-
-def on_a_gpu(project: Path) -> list[Check]:
-    """The checks that are made only where there is one."""
-    return [
-        host.check_gpu_decode(),
-        host.check_gpu_inference(),
-        host.check_tensorrt(),
-        host.check_gpu_models(project),
-    ]
+def test_a_gpu_that_everything_can_use_is_ok(project: Path) -> None:
+    for name in (
+        "onnxruntime/capi/libonnxruntime_providers_cuda.so",
+        "triton_repo/preprocess_depth_dali_gpu/1/model.dali",
+    ):
+        (project / name).parent.mkdir(parents=True)
+        (project / name).touch()
+    package = SimpleNamespace(submodule_search_locations=[project / "onnxruntime"])
+    found = look(
+        project,
+        gpus=["L4"],
+        library=always("libcuda.so.1"),
+        module=always(package),
+        trtexec=always("/bin/trtexec"),
+    )
+    details = ("DALI, by libcuda.so.1", "onnxruntime with CUDA", "/bin/trtexec", "1 of DALI")
+    for name, detail in zip(OF_A_GPU, details, strict=True):
+        assert found[name] == Check(name, "ok", detail)
 
 
 def test_graphs_of_a_gpu_are_not_among_the_necessary_models(project: Path) -> None:
     folder = project / "triton_repo" / "preprocess_depth_dali_gpu"
     folder.mkdir()
     (folder / "config.pbtxt").write_text('name: "preprocess_depth_dali_gpu"\nbackend: "dali"\n')
-    assert host.check_models(project).state == "ok"
+    assert look(project)["models"].state == "ok"
 
 
 @pytest.mark.parametrize(("gpus", "count"), [([], 21), (["NVIDIA L4"], 25)])
 def test_the_real_machine_gets_every_check_with_a_cure_where_one_is_due(
-    project: Path, monkeypatch: pytest.MonkeyPatch, gpus: list[str], count: int
+    project: Path, gpus: list[str], count: int
 ) -> None:
-    monkeypatch.setattr(host, "present", lambda: gpus)
-    checks = examine(project)
-    assert len({check.name for check in checks}) == len(checks) == count
-    for check in checks:
+    found = examine(Host(project, gpus=gpus))
+    assert len({check.name for check in found}) == len(found) == count
+    for check in found:
         assert bool(check.cure) == (check.state != "ok"), check
 
 
 def test_text_fits_100_columns_and_keeps_cures_below() -> None:
-    checks = [
-        Check(
-            "models", "missing", "not built: " + "preprocess_opencv, " * 20, "run 'bench models'"
-        ),
+    found = [
+        Check("models", "missing", "not built: " + "opencv, " * 40, "run 'bench models'"),
         Check("python", "ok", "3.11.7"),
     ]
-    lines = as_text(checks).splitlines()
+    lines = as_text(found).splitlines()
     assert max(map(len, lines)) <= 100
     assert any(line.strip() == "cure: run 'bench models'" for line in lines)
     assert lines[-1] == "1 of 2 checks failed"
-    assert as_text(checks[1:]).endswith("everything needed is here")
+    assert as_text(found[1:]).endswith("everything needed is here")
 
 
 @pytest.mark.parametrize(("state", "code"), [("ok", 0), ("optional", 0), ("missing", 1)])
 def test_only_a_missing_necessity_fails(
-    monkeypatch: pytest.MonkeyPatch, state: host.State, code: int
+    monkeypatch: pytest.MonkeyPatch, state: State, code: int
 ) -> None:
     monkeypatch.setattr(doctor, "examine", lambda _: [Check("thing", state, "detail", "cure")])
     assert CliRunner().invoke(command, []).exit_code == code

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from networks import DOWNLOADS
+from PIL import Image, ImageStat
 
 from bench.commands.preparing import images
 from bench.prepare import pins
 from bench.prepare.images import sets
-from bench.prepare.images.sets import build_images, ensure_images, images_of
+from bench.prepare.images.sets import build_images, images_of, need_images
 from pipelines.errors import SourceError
-
-DOWNLOADS = Path(__file__).parents[2] / pins.DOWNLOADS
 
 BOUNDS = {
     "small": (60, 70, 3_500, 4_500),
@@ -55,8 +54,6 @@ def test_a_set_is_what_it_promises(built: Path, name: str, count: int) -> None:
 
 def deviation(image: Image.Image) -> list[float]:
     """Of each colour, over a tenth of the pixels at most."""
-    from PIL import ImageStat
-
     image.draft("RGB", (500, 400))
     return ImageStat.Stat(image).stddev
 
@@ -134,32 +131,38 @@ def test_a_huge_header_does_not_stop_us(tmp_path: Path) -> None:
     assert found.median_height == 1_500
 
 
-def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"no \*\.jpg or \*\.jpeg file in") as raised:
-        images_of(str(tmp_path))
-    assert "small, medium, large" in raised.value.hint
+@pytest.mark.parametrize(
+    ("spec", "cause", "cure"),
+    [
+        (".", r"no \*\.jpg or \*\.jpeg file in", "small, medium, large"),
+        ("huge", "'huge' is neither", "small, medium, large"),
+        ("large", "'large' is not built", "run 'bench images --sets large'"),
+    ],
+)
+def test_what_has_no_images_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, cause: str, cure: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match=cause) as raised:
+        images_of(spec)
+    assert cure in raised.value.hint
 
 
-def test_an_unknown_name_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="'huge' is neither") as raised:
-        images_of("huge")
-    assert "small, medium, large" in raised.value.hint
+def test_an_unknown_set_is_not_built(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no image set is called 'faces-13'") as raised:
         build_images(tmp_path, sets=["faces-13"])
     assert raised.value.hint == "the sets are: small, medium, large, faces-0..12, text-0..12"
 
 
-def test_a_set_that_is_not_built_says_how_to_build_it(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="'large' is not built") as raised:
-        images_of("large", folder=tmp_path)
-    assert raised.value.hint == "run 'bench images --sets large'"
-
-
 def test_sets_that_are_not_there_are_built_and_nothing_else(tmp_path: Path) -> None:
     build_images(tmp_path, sets=["small"], count=2, downloads=DOWNLOADS)
-    mine = tmp_path / "mine"
-    ensure_images(["small", "text-1", str(mine), "text-1"], folder=tmp_path, downloads=DOWNLOADS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["small", "text-1"]
+    mine = shutil.copytree(tmp_path / "small", tmp_path / "mine")
+    before = digests(mine)
+    need_images(["small", "text-1", str(mine), "text-1"], folder=tmp_path, downloads=DOWNLOADS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "small", "text-1"]
+    assert digests(mine) == before
+    with pytest.raises(SourceError, match="neither an image set nor a folder"):
+        need_images(["small", str(tmp_path / "gone")], folder=tmp_path, downloads=DOWNLOADS)
     assert len(images_of("small", folder=tmp_path).paths) == 2, "a set that was there is another"
     found = images_of("text-1", folder=tmp_path)
     assert (found.name, len(found.paths)) == ("text-1", 32)

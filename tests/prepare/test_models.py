@@ -21,7 +21,7 @@ from bench.commands.preparing.models import command
 from bench.prepare import models
 from bench.prepare.dnns.mobilenetv2 import fold_batch_norm
 from bench.prepare.dnns.torch_weights import read_state_dict
-from bench.prepare.models import BuiltFile, build_models
+from bench.prepare.models import build_models
 from bench.prepare.pins import read_members
 from pipelines import tasks
 from pipelines.errors import ServerError, SourceError
@@ -120,9 +120,10 @@ def test_its_configuration_is_that_of_its_task(name: str) -> None:
     size = [3, dnn.input.height, dnn.input.width]
     assert [(each.name, list(each.dims)) for each in config.input] == [("input", size)]
     kinds = {np.float32: "TYPE_FP32", np.int64: "TYPE_INT64"}
-    assert [
+    outputs = [
         (each.name, DataType.Name(each.data_type), tuple(each.dims)) for each in config.output
-    ] == [(output.name, kinds[output.dtype], output.shape) for output in dnn.outputs]
+    ]
+    assert outputs == [(output.name, kinds[output.dtype], output.shape) for output in dnn.outputs]
     for threads in ("intra_op_thread_count", "inter_op_thread_count"):
         assert config.parameters[threads].string_value == "1"
     assert not config.instance_group, "the server sizes its instances when it starts"
@@ -150,16 +151,17 @@ def test_folding_keeps_the_function() -> None:
 
 
 def test_what_is_built_and_correct_is_kept(repo: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in onnx_files(repo)}
+    before = times(repo)
     again = build_models(repo, downloads=repo / "nothing is fetched")
     assert all(file.reused for file in again)
-    assert {path: path.stat().st_mtime_ns for path in onnx_files(repo)} == before
+    assert times(repo) == before
     assert {file.path for file in again if file.path.suffix == ".onnx"} == set(before)
-    assert not list(repo.glob("*/1/*.part"))
+    assert not list(repo.glob("*/1/*.part*"))
 
 
-def onnx_files(repo: Path) -> list[Path]:
-    return sorted(repo.glob("*/1/model.onnx"))
+def times(repo: Path) -> dict[Path, int]:
+    """When each DNN was written."""
+    return {path: path.stat().st_mtime_ns for path in repo.glob("*/1/model.onnx")}
 
 
 @pytest.mark.parametrize("damaged", ["model.onnx", "charset.txt"])
@@ -190,7 +192,8 @@ def test_the_command_prints_one_line_per_file(repo: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(ROOT)
     result = CliRunner().invoke(command, ["--repo", str(repo)])
     assert result.exit_code == 0
-    assert result.stdout.splitlines() == [line_of(file) for file in build_models(repo)]
+    lines = [f"kept  {file.path} sha256 {file.sha256}" for file in build_models(repo)]
+    assert result.stdout.splitlines() == lines
 
 
 @pytest.mark.parametrize("given", [False, True])
@@ -247,10 +250,6 @@ def test_a_plan_goes_with_the_dnn_that_it_was_made_of(repo: Path) -> None:
     build_models(repo, downloads=DOWNLOADS)
     assert (old.exists(), kept.exists()) == (False, True)
     kept.unlink()
-
-
-def line_of(file: BuiltFile) -> str:
-    return f"kept  {file.path} sha256 {file.sha256}"
 
 
 class _Payload:

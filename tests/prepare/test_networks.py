@@ -14,12 +14,12 @@ from onnx import helper
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.prepare import models
-from bench.prepare.dnns import centerface, depth, ppocr, tflite_onnx
+from bench.prepare.dnns import depth, shipped, tflite_onnx
 from bench.prepare.dnns.onnx_graph import INPUT, Graph
 from bench.prepare.pins import read_members
 from pipelines import tasks
 from pipelines.errors import SourceError, VisiontaxError
-from pipelines.tasks.inputs import IMAGENET_DEVIATION, IMAGENET_MEAN, ModelInput
+from pipelines.tasks.tensors import IMAGENET_DEVIATION, IMAGENET_MEAN, ModelInput
 
 # What LiteRT makes of MobileFaceNet.tflite and a ramp from -1 to 1, upright and upside down.
 RAMP = (0.041246, 0.577047, 0.390710, -0.133007, -1.378313, 0.236637)
@@ -53,12 +53,12 @@ def test_the_mask_shows_the_astronaut() -> None:
 
 
 def test_centerface_answers_as_it_was_shipped() -> None:
-    shipped, dnn = source("centerface"), DNNS["centerface"]
+    original, dnn = source("centerface"), DNNS["centerface"]
     random = np.random.default_rng(3).uniform(0, 255, (10, 3, 32, 32)).astype(np.float32)
     outputs = tuple(replace(each, shape=(each.shape[0], 8, 8)) for each in dnn.outputs)
     small = replace(dnn, input=ModelInput(32, 32, "stretch"), outputs=outputs)
-    ours = run(centerface.build(shipped, small), small, random)
-    theirs = onnxruntime.InferenceSession(shipped).run(None, {"input.1": random})
+    ours = run(shipped.build_face_detector(original, small), small, random)
+    theirs = onnxruntime.InferenceSession(original).run(None, {"input.1": random})
     for output, expected in zip(ours.values(), theirs, strict=True):
         np.testing.assert_allclose(output, expected, atol=1e-4)
 
@@ -91,10 +91,10 @@ def page(*lines: str) -> Image.Image:
 
 
 def test_lines_are_detected_as_by_the_shipped_network_on_bgr() -> None:
-    shipped, dnn = source("ppocr_det"), DNNS["ppocr_det"]
+    original, dnn = source("ppocr_det"), DNNS["ppocr_det"]
     image = page("a first line", "2. the second", "THIRD")
-    ours = run_one(ppocr.build_detector(shipped, dnn), dnn, image)["probability"]
-    session = onnxruntime.InferenceSession(shipped)
+    ours = run_one(shipped.build_detector(original, dnn), dnn, image)["probability"]
+    session = onnxruntime.InferenceSession(original)
     model_input = ModelInput(480, 480, "stretch", IMAGENET_MEAN, IMAGENET_DEVIATION)
     swapped = Image.merge("RGB", image.split()[::-1])
     theirs, mistaken = (
@@ -106,16 +106,16 @@ def test_lines_are_detected_as_by_the_shipped_network_on_bgr() -> None:
 
 
 def test_a_line_is_read_as_by_the_shipped_network_on_bgr() -> None:
-    shipped, dnn = source("ppocr_rec"), DNNS["ppocr_rec"]
+    original, dnn = source("ppocr_rec"), DNNS["ppocr_rec"]
     image = page("Tax: 56 %").crop((10, 15, 330, 63))
-    ours = run_one(ppocr.build_reader(shipped, dnn), dnn, image)
+    ours = run_one(shipped.build_reader(original, dnn), dnn, image)
     swapped = Image.merge("RGB", image.split()[::-1])
-    (probabilities,) = onnxruntime.InferenceSession(shipped).run(
+    (probabilities,) = onnxruntime.InferenceSession(original).run(
         None, {"x": tensor_of(swapped, dnn.input)}
     )
     np.testing.assert_array_equal(ours["symbols"], probabilities[0].argmax(axis=1))
     np.testing.assert_allclose(ours["confidences"], probabilities[0].max(axis=1), atol=1e-4)
-    characters = ppocr.list_characters(shipped, dnn).decode().splitlines()
+    characters = shipped.list_characters(original, dnn).decode().splitlines()
     read = ours["symbols"]
     kept = [s for s, before in zip(read, [0, *read[:-1]], strict=True) if s not in (0, before)]
     assert "".join(characters[symbol - 1] for symbol in kept) == "Tax: 56 %"
@@ -125,7 +125,7 @@ def test_as_many_characters_as_classes() -> None:
     model = onnx.load_from_string(source("ppocr_rec"))
     model.metadata_props[0].value = model.metadata_props[0].value[:-2]
     with pytest.raises(SourceError, match="6625 classes apart, but names 6623 characters"):
-        ppocr.list_characters(model.SerializeToString(), DNNS["ppocr_rec"])
+        shipped.list_characters(model.SerializeToString(), DNNS["ppocr_rec"])
 
 
 def test_the_untrained_decoder_is_alive_on_a_photograph() -> None:
@@ -161,7 +161,7 @@ def test_what_cannot_be_turned_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delitem(tflite_onnx._ELEMENTWISE, "ABS")
     with pytest.raises(SourceError, match="cannot turn ABS into ONNX") as raised:
         built("mobilefacenet")
-    assert "bench/prepare/pins.py" in raised.value.hint
+    assert "bench/prepare/pins.toml" in raised.value.hint
 
 
 @pytest.mark.parametrize("data", [b"", b"no network at all"])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from google.protobuf import text_format
-from need import need
+from need import need_built
 from networks import DNNS, ROOT
+from processes import run
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from bench.prepare import repository
@@ -121,8 +121,6 @@ def test_only_our_folders_go_when_their_task_is_gone(
 
 
 def test_git_ignores_what_is_generated_and_built(repo: Path) -> None:
-    git = shutil.which("git")
-    need(git and (ROOT / ".git").exists(), "this is no git checkout")
     generated = [
         f"triton_repo/{path.relative_to(repo)}"
         for path in repo.rglob("*")
@@ -130,14 +128,15 @@ def test_git_ignores_what_is_generated_and_built(repo: Path) -> None:
     ]
     built = [f"triton_repo/{name}/1/model.onnx" for name in DNNS]
     written = [f"triton_repo/{name}/config.pbtxt" for name in DNNS]
-    done = subprocess.run(
-        [str(git), "check-ignore", "--no-index", *generated, *built, *written],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert sorted(done.stdout.split()) == sorted(generated + built)
+    assert sorted(ignored(*generated, *built, *written)) == sorted(generated + built)
+
+
+def ignored(*names: str) -> list[str]:
+    """Which of these Git ignores."""
+    git = shutil.which("git")
+    need_built(git and (ROOT / ".git").exists(), "this is no git checkout", "git clone")
+    done = run(("git", "check-ignore", "--no-index"), *names)
+    return done.stdout.splitlines()
 
 
 @pytest.fixture
@@ -152,14 +151,11 @@ def test_a_gpu_has_folders_of_its_own_beside_the_others(repo: Path, on_gpu: Path
     added = {f"{name}_dali_gpu" for task in TASKS for name in (task, f"preprocess_{task}")}
     assert {folder.name for folder in on_gpu.iterdir()} == ours | added
     for task in TASKS:
-        ensemble = config(on_gpu, f"{task}_dali_gpu")
+        ensemble, on_cpu = (config(on_gpu, f"{task}_dali{where}") for where in ("_gpu", ""))
         first, second = ensemble.ensemble_scheduling.step
         assert first.model_name == f"preprocess_{task}_dali_gpu"
-        assert (
-            second.model_name
-            == config(on_gpu, f"{task}_dali").ensemble_scheduling.step[1].model_name
-        )
-        assert tensors(ensemble.output) == tensors(config(on_gpu, f"{task}_dali").output)
+        assert second.model_name == on_cpu.ensemble_scheduling.step[1].model_name
+        assert tensors(ensemble.output) == tensors(on_cpu.output)
         preprocesses = config(on_gpu, first.model_name)
         assert preprocesses.backend == "dali"
         assert set(tensors(preprocesses.output)) == {"tensor", "size"}
@@ -181,8 +177,4 @@ def test_the_folders_of_a_gpu_go_when_their_task_is_gone(on_gpu: Path) -> None:
 
 def test_git_ignores_what_is_generated_for_a_gpu(on_gpu: Path) -> None:
     names = [f"triton_repo/{folder.name}/config.pbtxt" for folder in on_gpu.iterdir()]
-    done = subprocess.run(
-        ["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    need(done.returncode in (0, 1), "this is no git checkout")
-    assert done.stdout.splitlines() == names
+    assert ignored(*names) == names

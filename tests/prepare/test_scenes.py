@@ -12,18 +12,16 @@ import msgspec
 import numpy as np
 import onnxruntime
 import pytest
-from need import need
+from need import need_built
+from networks import DOWNLOADS
 from PIL import Image
 
-from bench.prepare import pins
 from bench.prepare.images.scenes import MOST, SCENES, draw_heads, draw_lines
 from bench.prepare.images.sets import Index, IndexedFile, build_images
 from pipelines.paths import REPOSITORY
-from pipelines.preprocess.choose import WAYS
+from pipelines.preprocess.ways import preprocessor
 from pipelines.tasks import Dnn, chain
 
-ROOT = Path(__file__).parents[2]
-DOWNLOADS = ROOT / pins.DOWNLOADS
 LOOKED_AT = 3
 
 
@@ -90,12 +88,8 @@ def test_heads_lie_inside_the_picture_and_never_on_each_other(seed: int) -> None
         assert 0 <= head.left <= head.left + head.width <= recipe.width
         assert 0 <= head.top <= head.top + head.height <= recipe.height
     for one, other in itertools.combinations(heads, 2):
-        assert (
-            one.left + one.width <= other.left
-            or other.left + other.width <= one.left
-            or one.top + one.height <= other.top
-            or other.top + other.height <= one.top
-        )
+        beside = one.left + one.width <= other.left or other.left + other.width <= one.left
+        assert beside or one.top + one.height <= other.top or other.top + other.height <= one.top
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -135,7 +129,7 @@ def test_sets_of_text_differ_in_nothing_but_the_lines(built: Path) -> None:
 @cache
 def session(model: str) -> onnxruntime.InferenceSession:
     path = REPOSITORY / model / "1" / "model.onnx"
-    need(path.exists(), f"{model} is not built: run 'bench models'")
+    need_built(path.exists(), f"{model} is not built")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
     return onnxruntime.InferenceSession(path, options)
@@ -151,7 +145,7 @@ def ask(dnn: Dnn, tensor: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("number", [0, 1, 4, 12])
 def test_centerface_finds_exactly_so_many_faces(built: Path, number: int, way: str) -> None:
     first = chain("faces").first
-    preprocess = WAYS[way](first.dnn.input, keep_pixels=False)
+    preprocess = preprocessor(way, first.dnn.input)
     for path in sorted((built / f"faces-{number}").glob("*.jpg")):
         made = preprocess(path.read_bytes())
         assert len(first.answer(ask(first.dnn, made.tensor), made.size)) == number
@@ -161,7 +155,7 @@ def test_centerface_finds_exactly_so_many_faces(built: Path, number: int, way: s
 @pytest.mark.parametrize("number", [0, 1, 4, 12])
 def test_ppocr_reads_exactly_the_words_of_the_index(built: Path, number: int, way: str) -> None:
     text = chain("text")
-    preprocess = WAYS[way](text.first.dnn.input, keep_pixels=True)
+    preprocess = preprocessor(way, text.first.dnn.input, keep_pixels=True)
     folder = built / f"text-{number}"
     for file in index_of(folder):
         made = preprocess((folder / file.name).read_bytes())

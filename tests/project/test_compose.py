@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import time
 import tomllib
@@ -24,7 +23,8 @@ import yaml
 from compose import BIN, FILES, Stack, read, settings, stack
 from google.protobuf import text_format
 from need import need
-from processes import ROOT, until
+from processes import ROOT, TIMEOUT_S, ended, until
+from runs import measured
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from bench.ledger.reading import summary_of
@@ -277,30 +277,22 @@ def swarm(up: Stack, **form: Any) -> Path:
     answer = ask(f"{up.url('locust')}/swarm", **chosen)
     assert json.loads(answer)["success"], answer
     (folder,) = until(lambda: set(made.iterdir()) - before, "a folder")
-    until(lambda: measured(folder) > 100, "requests after the warm-up")
+    until(lambda: len(measured(folder)) > 100, "requests after the warm-up")
     time.sleep(2)  # of which the last second does not count
     ask(f"{up.url('locust')}/stop", now="yes")
     until(lambda: records.read_manifest(folder).window_end_ns, "the end of the run")
     return folder
 
 
-def measured(folder: Path) -> int:
-    """How many requests are in the window so far."""
-    if not (folder / records.MANIFEST).exists():
-        return 0
-    start_ns = records.read_manifest(folder).window_start_ns
-    return sum(request.due_ns > start_ns for request in records.read_requests(folder))
-
-
 def ask(address: str, **form: Any) -> str:
     """What a page answers."""
     data = urllib.parse.urlencode(form).encode() if form else None
-    with urllib.request.urlopen(f"http://{address}", data, timeout=10) as reply:
+    with urllib.request.urlopen(f"http://{address}", data, timeout=TIMEOUT_S) as reply:
         return str(reply.read().decode())
 
 
 def test_the_dashboard_shows_what_prometheus_reads_of_triton(up: Stack) -> None:
-    need(shutil.which("prometheus"), "prometheus is not installed: apt install prometheus")
+    need("prometheus")
     up.start("prometheus")
     up.wait_healthy("prometheus")
     swarm(up, pipeline="classification", images="small")
@@ -313,7 +305,7 @@ def test_the_dashboard_shows_what_prometheus_reads_of_triton(up: Stack) -> None:
     }
     assert len(asked) > 5
     for expression, title in asked.items():
-        until(lambda asked=expression: reads(up, asked), title, timeout_s=15)
+        until(lambda asked=expression: reads(up, asked), title)
 
 
 def reads(up: Stack, expression: str) -> list[Any]:
@@ -334,12 +326,12 @@ def test_plans_are_built_into_the_repository_that_triton_serves(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     up.start("plans")
-    assert up.processes["plans"].wait(60) == 0, up.log("plans")
+    assert ended(up.processes["plans"].process) == 0, up.log("plans")
     assert (up.folder / "app" / "triton_repo" / "mobilenetv2" / "1" / "model.plan").exists()
 
 
 def test_the_workers_reach_kafka(tmp_path: Path) -> None:
-    need(shutil.which("java") and any(kafka.JARS.glob("kafka_*.jar")), "run 'make kafka'")
+    need("java", "kafka")
     with stack(tmp_path, TOPOLOGY="kafka", BROKER_URL="kafka:9092") as started:
         started.start("kafka")
         started.wait_healthy("kafka")

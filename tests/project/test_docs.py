@@ -23,7 +23,7 @@ import pytest
 
 from bench.commands.cli import GROUPS, SELFCHECK, bench
 from bench.commands.options import Several
-from bench.ledger.fanout import Point, Run, Sweep
+from bench.ledger.grid import Sweep, SweepPoint, SweepRun
 from bench.ledger.summary import Issue, Latency, StageTime, Summary
 from bench.ledger.verdict import CODES
 from bench.prepare.pins import MEMBERS
@@ -302,7 +302,7 @@ def test_every_issue_code_is_documented() -> None:
         *(("manifest.json", Manifest), ("samples.jsonl", Sample)),
         *(("requests-PID.jsonl", each) for each in (Request, Span, Call)),
         *(("JSON report", each) for each in (Summary, StageTime, Latency, Issue)),
-        *(("JSON of a sweep", each) for each in (Sweep, Point, Run)),
+        *(("JSON of a sweep", each) for each in (Sweep, SweepPoint, SweepRun)),
     ],
 )
 def test_every_field_is_documented(title: str, struct: type[msgspec.Struct]) -> None:
@@ -519,7 +519,7 @@ def test_no_tracked_file_names_a_machine_or_a_registry() -> None:
             ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, timeout=30
         )
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this is no git checkout")
+        pytest.skip("this is no git checkout: git clone")
     found = []
     for name in filter(None, listed.stdout.decode().split("\0")):
         path = ROOT / name

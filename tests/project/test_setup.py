@@ -10,10 +10,11 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from need import need
 
 ROOT = Path(__file__).parents[2]
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
-SCRIPTS = [ROOT / "scripts" / "setup", ROOT / ".ci" / "run"]
+SCRIPTS = [ROOT / "scripts" / "setup", ROOT / "scripts" / "gpu_run", ROOT / ".ci" / "run"]
 TARGETS = ("help", "setup", "kafka", "demo", "serve", "test", "lint", "lock", "clean")
 
 
@@ -74,9 +75,9 @@ def test_scripts_parse_and_can_be_run(script: Path) -> None:
     assert "set -euo pipefail" in script.read_text()
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_shellcheck_is_content(script: Path) -> None:
+    need("shellcheck")
     done = subprocess.run(["shellcheck", str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

@@ -27,43 +27,37 @@ def fake_groups(tmp_path: Path, membership: str, files: dict[str, str]) -> tuple
     return proc, cgroups
 
 
-def test_quota_of_cgroups_version_2_is_the_lowest_on_the_way_up(tmp_path: Path) -> None:
-    files = {
-        "cpu.max": "max 100000",
-        "a/cpu.max": "150000 100000",
-        "a/b/cpu.max": "800000 100000",
-        "a/memory.max": "1073741824",
-        "a/b/memory.max": "max",
-    }
-    groups = fake_groups(tmp_path, "0::/a/b\n", files)
-    assert cpu_quota_cores(*groups) == 1.5
-    assert memory_limit_bytes(*groups) == 1 << 30
+NONE = 9223372036854771712
+"""What version 1 says of memory without a limit."""
 
 
-def test_quota_of_a_container_whose_group_is_not_below_its_mount(tmp_path: Path) -> None:
-    files = {"cpu.max": "200000 100000", "memory.max": "4096"}
-    groups = fake_groups(tmp_path, "0::/docker/0123\n", files)
-    assert cpu_quota_cores(*groups) == 2.0
-    assert memory_limit_bytes(*groups) == 4096
-
-
-def test_quota_of_cgroups_version_1(tmp_path: Path) -> None:
-    files = {
-        "cpu/x/cpu.cfs_quota_us": "50000",
-        "cpu/x/cpu.cfs_period_us": "100000",
-        "cpu/cpu.cfs_quota_us": "-1",
-        "cpu/cpu.cfs_period_us": "100000",
-        "memory/y/memory.limit_in_bytes": "9223372036854771712",
-    }
-    groups = fake_groups(tmp_path, "4:memory:/y\n1:cpu,cpuacct:/x\n0::/\n", files)
-    assert cpu_quota_cores(*groups) == 0.5
-    assert memory_limit_bytes(*groups) == 9223372036854771712
-
-
-def test_no_quota_is_none(tmp_path: Path) -> None:
-    groups = fake_groups(tmp_path, "0::/\n", {"cpu.max": "max 100000", "memory.max": "max"})
-    assert cpu_quota_cores(*groups) is None
-    assert memory_limit_bytes(*groups) is None
+@pytest.mark.parametrize(
+    ("membership", "files", "cores", "memory_bytes"),
+    [
+        (
+            "0::/a/b\n",  # the lowest on the way up
+            {"cpu.max": "max 100000", "a/cpu.max": "150000 100000", "a/b/cpu.max": "800000 100000"}
+            | {"a/memory.max": "1073741824", "a/b/memory.max": "max"},
+            *(1.5, 1 << 30),
+        ),
+        ("0::/docker/0123\n", {"cpu.max": "200000 100000", "memory.max": "4096"}, 2.0, 4096),
+        (
+            "4:memory:/y\n1:cpu,cpuacct:/x\n0::/\n",
+            {"cpu/x/cpu.cfs_quota_us": "50000", "cpu/x/cpu.cfs_period_us": "100000"}
+            | {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}
+            | {"memory/y/memory.limit_in_bytes": f"{NONE}"},
+            *(0.5, NONE),
+        ),
+        ("0::/\n", {"cpu.max": "max 100000", "memory.max": "max"}, None, None),
+    ],
+    ids=["version 2", "a container not below its mount", "version 1", "no quota"],
+)
+def test_quotas_of_groups(
+    tmp_path: Path, membership: str, files: dict[str, str], cores: float, memory_bytes: int
+) -> None:
+    groups = fake_groups(tmp_path, membership, files)
+    assert cpu_quota_cores(*groups) == cores
+    assert memory_limit_bytes(*groups) == memory_bytes
     assert cpu_quota_cores(tmp_path / "none", tmp_path / "none") is None
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
 import pytest
+from pages import Elements
 from summaries import MIX, failed, stage_times, summary
 
 from bench.ledger import units
@@ -37,32 +37,6 @@ def hostile() -> Summary:
         issues=[Issue(HOSTILE, HOSTILE, HOSTILE, invalid=True)],
         stages=stage_times({**MIX, HOSTILE: 1.0}),
     )
-
-
-class Elements(HTMLParser):
-    """The tags, attributes and cells of a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.cells: list[str] = []
-        self._open = False
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag in ("td", "th"):
-            self.cells.append("")
-            self._open = True
-
-    def handle_endtag(self, tag: str) -> None:
-        self._open = self._open and tag not in ("td", "th")
-
-    def handle_data(self, data: str) -> None:
-        if self._open:
-            self.cells[-1] += data
 
 
 RUNS = {
@@ -194,7 +168,7 @@ def test_hostile_names_are_no_markup() -> None:
     elements = Elements(render(runs, format="html"))
     assert "script" not in elements.tags
     assert not [name for name, _ in elements.attributes if name.startswith("on")]
-    assert "49" not in {cell.strip() for cell in elements.cells}
+    assert "49" not in elements.cells
     markdown = render(runs, format="md")
     assert "<script" not in markdown
     assert "@all" not in markdown
@@ -210,7 +184,7 @@ def test_the_page_asks_for_nothing_outside() -> None:
 
 def test_every_number_of_the_tables_is_text_on_the_page() -> None:
     runs = RUNS["several"]
-    cells = {cell.strip() for cell in Elements(render(runs, format="html")).cells}
+    cells = Elements(render(runs, format="html")).cells
     for run in runs:
         rows = [
             words.compare_row(run),

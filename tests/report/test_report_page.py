@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from need import need
+from browser import opened
 from summaries import MIX, failed, stage_times, summary
 
 from bench.report.run import render
 
 pytestmark = pytest.mark.browser
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 LONG = "a-name-without-a-place-to-break" * 8
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None
-    )
-    need(chromium, "chromium is missing")
-    need(importlib.util.find_spec("playwright"), "playwright is missing")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -55,22 +37,11 @@ def page(request: pytest.FixtureRequest, browser: Any, path: Path) -> Iterator[A
     """The open page, every table shown; what went wrong while it opened is in `page.faults`."""
     width, height = request.param
     context = browser.new_context(viewport={"width": width, "height": height}, offline=True)
-    page = context.new_page()
-    page.faults = []
-    page.on("console", lambda message: page.faults.append(message.text))
-    page.on("pageerror", lambda error: page.faults.append(str(error)))
-    page.on("dialog", lambda dialog: (page.faults.append(dialog.message), dialog.dismiss()))
-    page.on(
-        "request", lambda request: request.url != path.as_uri() and page.faults.append(request.url)
-    )
-    page.goto(path.as_uri(), wait_until="load")
-    page.evaluate("document.querySelectorAll('details').forEach(it => it.open = true)")
-    yield page
+    yield opened(context, path)
     context.close()
 
 
 def test_it_opens_by_itself(page: Any) -> None:
-    page.wait_for_timeout(200)
     assert page.faults == []
     assert "is not inference" in page.inner_text("h1")
 

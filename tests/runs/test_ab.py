@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from processes import BENCH, alive, family, run, started, until
+from processes import BENCH, alive, ended, family, run, started, until
 
 from bench.commands.comparing.ab import command, show
 from bench.commands.selfcheck.alarms import MODEL, copy_repository
@@ -61,7 +61,7 @@ def interrupted(
         until(lambda: "[4/" in log.read_text(), log.read_text())
         everything = family(process)
         process.send_signal(signal.SIGINT)
-        code = process.wait(60)
+        code = ended(process)
         assert alive(everything) == []
         yield only(into), code, log.read_text()
 

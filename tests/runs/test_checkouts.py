@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from need import need
-from processes import ROOT
+from need import need_built
+from processes import ROOT, TIMEOUT_S
 
 from bench.runs.experiments import checkouts
 from bench.runs.experiments.checkouts import checked_out, resolve
@@ -140,7 +140,7 @@ def copy(tmp_path: Path) -> Path:
     """This checkout as it is, committed; its branch `slow` has a slower decode."""
     folder = tmp_path / "copy"
     asked = ("ls-files", "--cached", "--others", "--exclude-standard")
-    need((ROOT / ".git").exists(), "this is no git checkout")
+    need_built((ROOT / ".git").exists(), "this is no git checkout", "git clone")
     for name in git(ROOT, *asked).splitlines():
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +172,7 @@ def test_a_slower_revision_is_measured_by_its_own_code(triton, copy) -> None:
         env=os.environ | {"PYTHONPATH": str(copy)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=TIMEOUT_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

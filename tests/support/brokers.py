@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from need import need
+from processes import TIMEOUT_S
 
 from bench.runs.equipment import SERVICE_OF, SERVICES
 from pipelines.brokers import BROKERS, Broker, broker
-from pipelines.errors import ServerError
-from pipelines.processes import Service
+from pipelines.brokers.redis import connect
 from pipelines.servers import kafka
+from pipelines.servers.service import Service
 
 PROGRAM = (sys.executable, __file__)
 
@@ -28,12 +29,11 @@ class Services:
         self._running: dict[str, Service] = {}
 
     def url(self, name: str) -> str:
-        """Where the service is; skips, or fails in CI, where it is not installed."""
+        """Where the service is."""
+        if name == "kafka":
+            need("java", "kafka")
         if name not in self._running:
-            try:
-                self._start(name, None)
-            except ServerError as error:
-                need(None, f"{error}: {error.hint}")
+            self._start(name, None)
         if self._running[name].process.poll() is not None:
             self.revive(name)  # a test failed before it could
         return self._running[name].url
@@ -60,6 +60,12 @@ class Services:
         running.wait_ready()
         self._running[name] = running
 
+    def empty(self) -> None:
+        """Have nothing in Redis."""
+        if "redis" in self._running and self._running["redis"].process.poll() is None:
+            with connect(self._running["redis"].url) as redis:
+                redis.flushall()
+
     def stop(self) -> None:
         """Stop all. Nobody needs their data: asked to end, Kafka would take its time."""
         for running in self._running.values():
@@ -73,6 +79,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     made = Services(tmp_path_factory.mktemp("brokers"))
     yield made
     made.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_leftovers(request: pytest.FixtureRequest) -> None:
+    """No test finds in a broker what another left there."""
+    if "running" in request.fixturenames:
+        request.getfixturevalue("running").empty()
 
 
 @pytest.fixture(params=list(BROKERS))
@@ -110,7 +123,7 @@ def topic(request: pytest.FixtureRequest) -> str:
     return "".join(c if c.isalnum() else "-" for c in request.node.name) + f"-{time.time_ns()}"
 
 
-def take_all(taker: Broker, topic: str, count: int, *, timeout_s: float = 20.0) -> list[bytes]:
+def take_all(taker: Broker, topic: str, count: int, *, timeout_s: float = TIMEOUT_S) -> list[bytes]:
     """Take until there were `count` messages, and fail if they do not come."""
     taken: list[bytes] = []
     until = time.monotonic() + timeout_s

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from PIL import Image
-from processes import PYTHON, ROOT, started, until
+from processes import PYTHON, ROOT, ended, started, until
 
 from bench.prepare.images.recipes import Truth, make_jpeg
 from bench.prepare.images.scenes import SCENES
@@ -74,7 +74,7 @@ def asking(settings: scenario.Settings) -> Iterator[Pipeline]:
 def tracing(triton: triton.Server, folder: Path) -> Iterator[None]:
     """Triton traces all requests into the folder."""
     folder.mkdir()
-    file = triton.folder / "trace.json"
+    file = triton.log.with_name("trace.json")
     first = trace.next_number(file)
     control.turn_on(triton.url)
     yield
@@ -103,7 +103,7 @@ def worker(
     with started((PYTHON, __file__), TAKEOVER_S, *arguments, log=log) as process:
         yield process
         process.terminate()
-        process.wait(20)
+        ended(process)
 
 
 def says(log: Path, words: str) -> None:
@@ -189,7 +189,7 @@ def work(takeover_s: str) -> None:
     TRANSPORTS.update({STUCK: "chains:Stuck", COLOURS: "chains:Colours"})
     from pipelines import brokers, worker
 
-    if COLOURS in sys.argv:
+    if COLOURS in " ".join(sys.argv):
         tiny = dataclasses.replace(faces.CHAIN.second.input, width=1, height=1)
         second = dataclasses.replace(faces.CHAIN.second, input=tiny)
         faces.CHAIN = dataclasses.replace(faces.CHAIN, second=second)

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from processes import ROOT, family, wait_gone
+from processes import ROOT, ended, family, wait_gone
 
-from bench.record.scenario import seconds
-from pipelines import paths, processes
-from pipelines.processes import HOST, free_port
+from pipelines import paths
+from pipelines.processes import HOST, Child, free_port, stop_all
 from pipelines.servers import kafka, redis, triton
+from pipelines.topologies.scenario import seconds
 
 FILES = ("docker-compose.yml", "docker-compose.cpu.yml")
 BIN = ROOT / ".venv" / "bin"
@@ -97,7 +97,7 @@ class Stack:
         self._pwd = folder / "pwd"
         self.services = read(*FILES, PWD="/pwd", **environment)["services"]
         self.ports = _free_ports()
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, Child] = {}
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -196,20 +196,18 @@ class Stack:
         for other, how in self.services[service].get("depends_on", {}).items():
             self.start(other)
             if how["condition"] == "service_completed_successfully":
-                assert self.processes[other].wait(120) == 0, self.log(other)
+                assert ended(self.processes[other].process) == 0, self.log(other)
             else:
                 assert how["condition"] == "service_healthy"
                 self.wait_healthy(other)
-        with (self.folder / f"{service}.log").open("wb") as output:
-            self.processes[service] = subprocess.Popen(
-                self.command(service),
-                cwd=self.folder / "app",
-                env=self._environment(service),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self.processes[service] = child = Child(
+            *(service, self.command(service)),
+            log=self.folder / f"{service}.log",
+            folder=self.folder / "app",
+            environment=self._environment(service),
+            patience_s=20,
+        )
+        child.ask_by = signal.Signals[self.services[service].get("stop_signal", "SIGTERM")]
 
     def _environment(self, service: str) -> dict[str, str]:
         known = dict(os.environ)
@@ -238,22 +236,15 @@ class Stack:
         """Wait until it is; fail when the process ends before."""
         deadline = time.monotonic() + timeout_s
         while not self.healthy(service):
-            assert self.processes[service].poll() is None, self.log(service)
+            assert self.processes[service].alive, self.log(service)
             assert time.monotonic() < deadline, f"{service}: {self.log(service)}"
             time.sleep(0.1)
 
     def stop(self) -> None:
         """End all."""
-        members = [each for process in self.processes.values() for each in family(process)]
-        asked = {
-            service: signal.Signals[self.services[service].get("stop_signal", "SIGTERM")]
-            for service in self.processes
-        }
-        for service, process in self.processes.items():
-            if process.poll() is None:
-                process.send_signal(asked[service])
-        for service, process in self.processes.items():
-            processes.end(process, ask=asked[service], patience_s=20)
+        children = list(self.processes.values())
+        members = [each for child in children for each in family(child.process)]
+        stop_all(children)
         wait_gone(members)
 
 
@@ -274,7 +265,7 @@ def _words(command: str | list[str]) -> list[str]:
 
 def _free_ports() -> dict[str, int]:
     """A free port for each of PORTS; Triton's are in a row, as in its container."""
-    first = free_port()
+    first = free_port(count=3)
     ports = {"http": first, "grpc": first + 1, "metrics": first + 2}
     while len(ports) < len(PORTS):
         port = free_port()

@@ -37,7 +37,7 @@ def _delay():
 _PREPROCESS = (
     _ON_TURN
     + """
-from pipelines.tasks.inputs import ModelInput
+from pipelines.tasks.tensors import ModelInput
 from pipelines.preprocess.ways import OpenCV
 from pipelines.triton_models.preprocess import TritonPythonModel
 

@@ -14,8 +14,7 @@ from bench.prepare import pins
 from bench.prepare.pins import read_members
 from pipelines import tasks
 from pipelines.tasks import Dnn
-from pipelines.tasks.inputs import ModelInput
-from pipelines.tasks.tensors import Tensors
+from pipelines.tasks.tensors import ModelInput, Tensors
 
 ROOT = Path(__file__).parents[2]
 DOWNLOADS = ROOT / pins.DOWNLOADS

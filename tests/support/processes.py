@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from bench.commands.cli import main
+from pipelines.processes import Child
+
 ROOT = Path(__file__).parents[2]
 PYTHON = sys.executable
 BENCH = (PYTHON, "-m", "bench")
 LOCUST = (PYTHON, "-m", "locust", "-f", str(ROOT / "bench" / "load.py"))
-TIMEOUT_S = 60.0
+TIMEOUT_S = 200.0
+"""Far longer than anything takes that ends, also where the machine is busy."""
 
 
 def environment() -> dict[str, str]:
@@ -42,28 +46,55 @@ def run(
     )
 
 
+def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Call `bench` as `run` would, but in this process: no packages are imported again."""
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        try:
+            main(list(map(str, arguments)))
+        except SystemExit as ended:
+            code = ended.code
+    return subprocess.CompletedProcess(arguments, int(code), output.getvalue(), errors.getvalue())
+
+
+PROGRAMS = ("locust", "bench run")
+
+
+def loading(program: str, *options: object) -> subprocess.CompletedProcess[str]:
+    """Run the classification by one of PROGRAMS; by Locust for half a minute at most."""
+    if program == "locust":
+        named = ["--host" if option == "--server" else option for option in options]
+        return run(LOCUST, "--headless", "-t", "30s", *named)
+    return bench("run", "classification", *options)
+
+
+def refused(*arguments: object, code: int, words: str | Iterable[str]) -> str:
+    """Call `bench`, which must exit so and say these words; all that it says on stderr."""
+    done = bench(*arguments)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    unsaid = [
+        each for each in ([words] if isinstance(words, str) else words) if each not in done.stderr
+    ]
+    assert not unsaid, done.stderr
+    return done.stderr
+
+
 @contextlib.contextmanager
 def started(
     command: tuple[str, ...], *arguments: object, log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a command with its output in `log`; afterwards kill what is left of it."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, *map(str, arguments)],
-            cwd=ROOT,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    words = [*command, *map(str, arguments)]
+    child = Child(command[0], words, log=log, folder=ROOT, environment=environment())
     try:
-        yield process
+        yield child.process
     finally:
-        left = family(process)
-        for each in left:
-            with contextlib.suppress(psutil.Error):
-                each.send_signal(signal.SIGKILL)
-        process.wait()
+        child.kill()
+
+
+def ended(process: subprocess.Popen[Any]) -> int:
+    """Wait for its end; its exit code."""
+    return process.wait(TIMEOUT_S)
 
 
 def family(process: subprocess.Popen[Any]) -> list[psutil.Process]:
@@ -97,4 +128,4 @@ def until(true: Callable[[], Any], what: str, *, timeout_s: float = TIMEOUT_S) -
 
 def wait_gone(processes: list[psutil.Process]) -> None:
     """Fail unless all of the processes end soon."""
-    until(lambda: not alive(processes), "everything ends", timeout_s=30)
+    until(lambda: not alive(processes), "everything ends")

@@ -6,21 +6,18 @@ the 99th percentile: they average differently when they shrink, so sharp edges d
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from drop_ins import drop_in, instance
 from jpegs import BAD, GOOD, ODD, encode, photograph, rotated, without_tables
 
 from bench.prepare.images.sets import images_of
-from pipelines import paths
 from pipelines.engines.triton_http import HttpEngine
 from pipelines.errors import EngineError, ImageError
 from pipelines.preprocess import jpeg
@@ -28,9 +25,9 @@ from pipelines.preprocess.choose import WAYS
 from pipelines.preprocess.ways import preprocessor
 from pipelines.servers import triton
 from pipelines.tasks import task
-from pipelines.tasks.inputs import IMAGENET_DEVIATION, Tensor
-from pipelines.tasks.tensors import TensorSpec
-from pipelines.topologies.single import Single
+from pipelines.tasks.tensors import IMAGENET_DEVIATION, Tensor, TensorSpec
+from pipelines.topologies.asking import Single
+from pipelines.topologies.scenario import Setup
 
 MEAN_LEVELS, P99_LEVELS = 4, 25
 INPUT = task("classification").dnn.input
@@ -137,7 +134,7 @@ def test_the_server_gives_what_the_way_gives_here(
 
 
 def test_the_ways_agree_on_what_is_in_a_photograph(http: HttpEngine) -> None:
-    pipelines = [Single(http, task("classification"), way=way, place="server") for way in WAYS]
+    pipelines = [Single(http, Setup(preprocess=way)) for way in WAYS]
     answers = []
     for path in images_of("medium").paths[:8]:
         image = path.read_bytes()
@@ -169,34 +166,17 @@ def test_bad_images_fail_alone_among_concurrent_requests(triton: triton.Server, 
 @pytest.fixture
 def dali_model(monkeypatch: pytest.MonkeyPatch, triton_parts: None) -> Any:  # noqa: ARG001
     """The dali drop-in itself, outside the server, so that a test decides what is in a batch."""
-    stub: Any = ModuleType("triton_python_backend_utils")
-    stub.get_input_tensor_by_name = lambda request, name: request[name]
-    stub.TritonError = str
-    stub.InferenceResponse = lambda outputs=(), error=None: SimpleNamespace(
-        outputs=list(outputs), error=error
+    module = drop_in(
+        *("dali", monkeypatch),
+        get_input_tensor_by_name=lambda request, name: request[name],
+        TritonError=str,
+        InferenceResponse=lambda outputs=(), error=None: SimpleNamespace(
+            outputs=list(outputs), error=error
+        ),
+        Tensor=SimpleNamespace(from_dlpack=lambda _, array: np.from_dlpack(array)),
     )
-    stub.Tensor = SimpleNamespace(from_dlpack=lambda _, array: np.from_dlpack(array))
-    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", stub)
-    path = Path(paths.BACKENDS) / "dali" / "model.py"
-    spec = importlib.util.spec_from_file_location("dali_drop_in", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     model = module.TritonPythonModel()
-    config = """{
-        "max_batch_size": 8, "input": [{"name": "jpeg"}],
-        "output": [{"name": "tensor"}, {"name": "size"}]
-    }"""
-    model.initialize(
-        {
-            "model_config": config,
-            "model_repository": str(paths.REPOSITORY / "preprocess_classification_dali"),
-            "model_version": "1",
-            "model_instance_kind": "CPU",
-            "model_instance_device_id": "0",
-        }
-    )
+    model.initialize(instance("preprocess_classification_dali"))
     return model
 
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import onnxruntime
 import pytest
-from need import need
+from need import need_built
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.prepare import pins
@@ -391,7 +391,7 @@ def resized_by_pillow(image: Any, to: tuple[int, int]) -> Any:
 def ask(dnn: Dnn, image: Any, resize: Resize = resized) -> Any:
     """Return the real DNN's outputs of an image."""
     path = REPOSITORY / dnn.model / "1" / "model.onnx"
-    need(path.exists(), f"{dnn.model} is not built: run 'bench models'")
+    need_built(path.exists(), f"{dnn.model} is not built")
     place = dnn.input.place(image.shape[1], image.shape[0])
     tensor = dnn.input.normalize(resize(image, (place.to_width, place.to_height)))
     names = [spec.name for spec in dnn.outputs]

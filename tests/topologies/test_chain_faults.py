@@ -30,9 +30,9 @@ from chains import (
     worker,
 )
 from jpegs import BAD, GOOD
-from processes import BENCH, family, started, until, wait_gone
+from processes import BENCH, TIMEOUT_S, ended, family, started, until, wait_gone
+from runs import measured
 
-from bench.record import records
 from bench.record.scenario import Settings
 from pipelines import processes
 from pipelines.brokers import Broker, broker
@@ -40,7 +40,7 @@ from pipelines.errors import BrokerError, EngineError
 from pipelines.servers import control, triton
 from pipelines.servers.redis import start_redis
 from pipelines.spans import Trail
-from pipelines.tasks.inputs import ModelInput
+from pipelines.tasks.tensors import ModelInput
 from pipelines.topologies import choose
 from pipelines.topologies.brokered import client, messages
 from pipelines.topologies.brokered.client import Collector
@@ -85,7 +85,7 @@ def test_what_a_killed_worker_held_is_taken_over(settings: Settings, tmp_path: P
             stack.enter_context(worker(settings, stage, log=log))
             says(log, "ready")
             victim.kill()
-        answer = answering.result(20).answer
+        answer = answering.result(TIMEOUT_S).answer
     assert np.array_equal(answer.regions, expected.regions)
     assert np.allclose(answer.values, expected.values, atol=1e-5)
 
@@ -159,7 +159,7 @@ def test_of_ten_thousand_crops_none_is_lost_or_counted_twice(
         doomed.kill()
         for request, expected in crops.items():
             gathered = pending[request]
-            assert gathered.done.wait(20)
+            assert gathered.done.wait(TIMEOUT_S)
             assert gathered.error is None
             answers = [gathered.answers[index][2].answer for index in range(10)]
             assert [number_of(answer) for answer in answers] == expected
@@ -200,7 +200,7 @@ def test_what_is_broken_fails_its_own_request_and_no_other(
         put(link, collector, requests)  # before there is a worker: it will take all at once
         with worker(settings, "second", log=log):
             for name, each in pending.items():
-                assert each.done.wait(20), name
+                assert each.done.wait(TIMEOUT_S), name
                 assert words.get(name, "None") in str(each.error)
         assert [number_of(pending["good"].answers[index][2].answer) for index in (0, 1)] == [1, 2]
     assert "dropped a message of 13 bytes" in log.read_text()
@@ -209,7 +209,7 @@ def test_what_is_broken_fails_its_own_request_and_no_other(
 def test_crops_in_a_redis_that_is_away_fail_and_others_do_not() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        packing = Packing("raw", claims_url=f"127.0.0.1:{unused.getsockname()[1]}")
+        packing = Packing(Settings(claims=f"127.0.0.1:{unused.getsockname()[1]}"))
         sent = messages.sent_now(0)
         crops = [
             messages.Crop("r", "back", index, form, b"123", sent)
@@ -247,7 +247,7 @@ def test_a_broken_image_fails_its_own_request_and_no_other(
 
 
 def test_a_worker_that_is_there_before_its_broker_waits_and_says_so(tmp_path: Path) -> None:
-    port, log = processes.choose_port(None), tmp_path / "second"
+    port, log = processes.free_port(), tmp_path / "second"
     settings = Settings(
         pipeline="faces",
         transport=COLOURS,
@@ -263,7 +263,7 @@ def test_a_worker_that_is_there_before_its_broker_waits_and_says_so(tmp_path: Pa
             with first_stage(settings) as (link, collector):
                 pending = collector.expect("r")
                 put(link, collector, {"r": [tiny_crop(1)]})
-                assert pending.done.wait(10)
+                assert pending.done.wait(TIMEOUT_S)
                 assert pending.error is None
                 assert log.read_text().count("\n") == 2  # it says each once
 
@@ -301,34 +301,25 @@ def test_a_first_stage_holds_back_while_the_second_stands_still(
     assert max(call.items for outcome in outcomes for call in outcome.calls) == settings.batch
 
 
-def measured(folder: Path) -> list[records.Request]:
-    """The requests of the one run in the folder so far, without those of its warm-up."""
-    return [
-        request
-        for run in folder.glob("*/manifest.json")
-        for request in records.read_requests(run.parent)
-        if request.due_ns >= records.read_manifest(run.parent).window_start_ns
-    ]
-
-
 def test_a_run_survives_a_redis_that_restarts_and_says_how_many_requests_failed(
     settings: Settings, running: Services, tmp_path: Path
 ) -> None:
     folder, log = tmp_path / "results", tmp_path / "log"
     load = (
         *("--topology", settings.topology, "--broker-url", settings.broker, "--users", 4),
-        *("--server", settings.server, "--warmup", "0.5s", "--duration", "5s"),
+        *("--server", settings.server, "--warmup", "0.5s", "--duration", "8s"),
     )
     with started(BENCH, "run", "faces", *load, "--results", folder, log=log) as process:
-        until(lambda: measured(folder), "requests that count")
+        until(lambda: any(map(measured, folder.glob("*"))), "requests that count")
         members = family(process)
         running.kill("redis")
         time.sleep(0.3)
         running.revive("redis")
         back_ns = time.monotonic_ns()
-        assert process.wait(60) == 4, log.read_text()
+        assert ended(process) == 4, log.read_text()
         wait_gone(members)
-    requests = measured(folder)
+    (run,) = folder.iterdir()
+    requests = measured(run)
     errors = [request.error for request in requests if request.error is not None]
     assert errors
     assert all(

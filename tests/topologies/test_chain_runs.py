@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 from brokers import SERVICE_OF, Services
-from processes import BENCH, family, started, until, wait_gone
+from processes import BENCH, TIMEOUT_S, family, started, until, wait_gone
 
 from bench.generator.monitor import worker_processes
 from bench.ledger.attribution import ledger, records_of
@@ -105,7 +105,7 @@ def assert_batches_are_accounted_for(requests: list[Request]) -> None:
 def assert_empty(service: str, url: str) -> None:
     """The broker keeps no message of ours, nor anything for ever."""
     if service == "kafka":
-        names = list(kafka_topics.connect(url).list_topics(timeout=5).topics)
+        names = list(kafka_topics.connect(url).list_topics(timeout=TIMEOUT_S).topics)
         ours = f"replies-{processes.owner()}-"  # of other tests
         replies = filter(is_reply, names)
         assert [name for name in replies if not name.startswith(ours)] == []
@@ -147,4 +147,4 @@ def test_of_a_killed_run_no_process_is_left_and_nothing_for_ever(
         processes.sweep_shared_memory()  # as the next server does
         return shared_memory(members) == []
 
-    until(swept, "the regions of shared memory are removed", timeout_s=10)
+    until(swept, "the regions of shared memory are removed")

@@ -8,16 +8,16 @@ from bench.prepare.repository import models_of
 from pipelines.engines.choose import engine
 from pipelines.errors import VisiontaxError
 from pipelines.servers.device import parse
-from pipelines.tasks import first_task, served
+from pipelines.tasks import served
 from pipelines.topologies.choose import models, stages
 from pipelines.topologies.outcome import Outcome
 from pipelines.topologies.scenario import PLACES, Setup
 from pipelines.topologies.steps import FirstStage
 
 
-def setup(pipeline: str, *, way: str, place: str, topology: str | None = None) -> Setup:
+def setup(pipeline: str, *, preprocess: str, place: str, topology: str | None = None) -> Setup:
     return Setup(
-        pipeline=pipeline, preprocess=way, place=place, transport="fake", topology=topology
+        pipeline=pipeline, preprocess=preprocess, place=place, transport="fake", topology=topology
     )
 
 
@@ -30,28 +30,28 @@ def setup(pipeline: str, *, way: str, place: str, topology: str | None = None) -
     ],
 )
 def test_each_place_asks_its_own_models(place: str, expected: set[str]) -> None:
-    chosen = setup("classification", way="dali", place=place)
+    chosen = setup("classification", preprocess="dali", place=place)
     chosen.check()
     assert set(models(chosen)) == expected
 
 
 def test_a_chain_asks_them_too() -> None:
-    chosen = setup("faces", way="dali", place="server-gpu", topology="direct")
+    chosen = setup("faces", preprocess="dali", place="server-gpu", topology="direct")
     chosen.check()
     assert set(models(chosen)) == {"centerface", "detection_dali_gpu", "mobilefacenet"}
 
 
-@pytest.mark.parametrize("way", ["opencv", "pillow"])
-def test_only_dali_preprocesses_on_a_gpu(way: str) -> None:
-    with pytest.raises(VisiontaxError, match=f"with dali, not with {way}") as raised:
-        setup("classification", way=way, place="server-gpu").check()
+@pytest.mark.parametrize("preprocess", ["opencv", "pillow"])
+def test_only_dali_preprocesses_on_a_gpu(preprocess: str) -> None:
+    with pytest.raises(VisiontaxError, match=f"with dali, not with {preprocess}") as raised:
+        setup("classification", preprocess=preprocess, place="server-gpu").check()
     assert "--preprocess dali" in raised.value.hint
 
 
 @pytest.mark.parametrize("place", [place for place in PLACES if place != "server"])
 def test_fused_preprocesses_on_the_servers_cpu(place: str) -> None:
     with pytest.raises(VisiontaxError, match="on the server's CPU") as raised:
-        setup("faces", way="dali", place=place, topology="fused").check()
+        setup("faces", preprocess="dali", place=place, topology="fused").check()
     assert "--place server" in raised.value.hint
 
 
@@ -81,11 +81,10 @@ def test_the_ensemble_of_the_gpu_takes_the_jpeg() -> None:
     called: list[str] = []
     real = asked.infer
     asked.infer = lambda model, *rest, **named: called.append(model) or real(model, *rest, **named)
-    ask = FirstStage(
-        asked, first_task("classification"), way="dali", place="server-gpu", where="client"
-    )
+    chosen = setup("classification", preprocess="dali", place="server-gpu")
+    ask = FirstStage(asked, chosen, where="client")
     outcome = Outcome(None)
-    found = ask(b"a JPEG", request_id="t", outcome=outcome)
+    _, pixels = ask(b"a JPEG", request_id="t", outcome=outcome)
     assert called == ["classification_dali_gpu"]
-    assert found.pixels is None
+    assert pixels is None
     assert "decode" not in {span.stage for span in outcome.spans}

@@ -4,16 +4,13 @@ server wants it.
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from drop_ins import drop_in, instance
 from jpegs import GOOD, ODD
 
 from pipelines import paths, tasks
@@ -23,6 +20,7 @@ from pipelines.preprocess import dali_graph
 from pipelines.servers import triton
 from pipelines.tasks.tensors import TensorSpec
 
+ONE_THREAD = {"batch_size": 1, "num_threads": 1, "device_id": None}
 TENSORS = np.random.default_rng(1).normal(size=(5, 3, 224, 224)).astype(np.float32)
 
 
@@ -59,33 +57,8 @@ def test_dali_gives_what_the_graph_gives(triton: triton.Server) -> None:
 
 @pytest.fixture
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module of a drop-in, without the server around it."""
-    monkeypatch.setitem(
-        sys.modules,
-        "triton_python_backend_utils",
-        types.ModuleType("triton_python_backend_utils"),
-    )
-    path = paths.BACKENDS / request.param / "model.py"
-    spec = importlib.util.spec_from_file_location(f"drop_in_{request.param}", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def instance(model: str, **place: str) -> dict[str, str]:
-    """What the server tells an instance when it starts."""
-    outputs = [{"name": "tensor"}, {"name": "size"}]
-    config = {"max_batch_size": 8, "input": [{"name": "input"}], "output": outputs}
-    on_cpu = {"model_instance_kind": "CPU", "model_instance_device_id": "0"}
-    return {
-        "model_config": json.dumps(config),
-        "model_repository": str(paths.REPOSITORY / model),
-        "model_version": "1",
-        "model_name": model,
-        **(on_cpu | place),
-    }
+    """The module of a drop-in."""
+    return drop_in(request.param, monkeypatch)
 
 
 ON_GPU_3 = {"model_instance_kind": "GPU", "model_instance_device_id": "3"}
@@ -161,12 +134,10 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize("task", tasks.tasks(), ids=lambda task: task.name)
 def test_the_graph_of_a_gpu_makes_the_same_of_upright_images(task: tasks.Task) -> None:
-    expected = dali_graph.build(task.dnn.input, batch_size=1, threads=1)
+    expected = dali_graph.build(task.dnn.input)
 
     def make() -> Any:
-        return dali_graph._pipeline(
-            task.dnn.input, outputs=dali_graph.SERVED, batch_size=1, threads=1, kind="gpu"
-        )
+        return dali_graph.graph(task.dnn.input, dali_graph.SERVED, "gpu", **ONE_THREAD)
 
     graph = dali_graph.Graph(make)
     for image in (GOOD, *ODD.values()):
@@ -180,13 +151,8 @@ def test_the_graph_of_a_gpu_makes_the_same_of_upright_images(task: tasks.Task) -
 @pytest.mark.filterwarnings("ignore:.*is no longer shipped with CUDA runtime")
 def test_the_graph_of_a_gpu_decodes_there_and_does_not_run_on_a_cpu(tmp_path: Path) -> None:
     path = tmp_path / "model.dali"
-    graph = dali_graph._pipeline(
-        tasks.task("depth").dnn.input,
-        outputs=dali_graph.SERVED,
-        batch_size=1,
-        threads=1,
-        kind="gpu",
-    )
+    made = tasks.task("depth").dnn.input, dali_graph.SERVED
+    graph = dali_graph.graph(*made, "gpu", **ONE_THREAD)
     graph.serialize(filename=str(path))
     for word in (b"mixed", b"gpu", b"PeekImageShape"):
         assert word in path.read_bytes()
@@ -196,7 +162,7 @@ def test_the_graph_of_a_gpu_decodes_there_and_does_not_run_on_a_cpu(tmp_path: Pa
 
 
 def test_outputs_on_a_gpu_are_copied_to_the_host() -> None:
-    graph = dali_graph.build(tasks.task("depth").dnn.input, batch_size=1, threads=1)
+    graph = dali_graph.build(tasks.task("depth").dnn.input)
     (expected,) = dali_graph.run(graph, [GOOD])
 
     class OnGpu:

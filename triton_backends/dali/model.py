@@ -14,7 +14,7 @@ import triton_python_backend_utils as pb
 
 from pipelines.errors import ImageError
 from pipelines.preprocess import dali_graph, jpeg
-from pipelines.triton_models.dlpack import from_triton, to_triton
+from pipelines.triton_models.dlpack import from_triton, refuse, respond
 
 
 class TritonPythonModel:
@@ -62,13 +62,9 @@ class TritonPythonModel:
 
     def _respond(self, outcome):
         if isinstance(outcome, ImageError):
-            return pb.InferenceResponse(error=pb.TritonError(str(outcome)))
-        return pb.InferenceResponse(
-            [
-                to_triton(pb, name, np.ascontiguousarray(output[None]))
-                for name, output in zip(self._outputs, outcome, strict=True)
-            ]
-        )
+            return refuse(pb, outcome)
+        batches = (np.ascontiguousarray(output[None]) for output in outcome)
+        return respond(pb, dict(zip(self._outputs, batches, strict=True)))
 
 
 def _gpu(args):

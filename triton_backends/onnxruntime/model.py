@@ -13,7 +13,7 @@ import onnxruntime
 import triton_python_backend_utils as pb
 
 from pipelines.errors import ServerError
-from pipelines.triton_models.dlpack import from_triton, to_triton
+from pipelines.triton_models.dlpack import from_triton, respond
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -54,12 +54,7 @@ class TritonPythonModel:
         return self._session.run(self._outputs, dict(zip(self._inputs, tensors, strict=True)))
 
     def _respond(self, outputs):
-        return pb.InferenceResponse(
-            [
-                to_triton(pb, name, output)
-                for name, output in zip(self._outputs, outputs, strict=True)
-            ]
-        )
+        return respond(pb, dict(zip(self._outputs, outputs, strict=True)))
 
 
 def _session(path, options, args):

@@ -16,6 +16,7 @@ from bench.commands.sides import COMMON, check_apart, read
 from bench.compare.observations import read_experiment
 from bench.compare.stored import of_experiment
 from bench.prepare.images.sets import need_images
+from bench.report import terminal
 from bench.report.comparison import FORMATS, render
 from bench.runs.experiments.blocks import Timing
 from bench.runs.experiments.experiment import experiment
@@ -67,7 +68,7 @@ def show(folder: Path, *, format: str) -> int:
     interrupted = read_experiment(folder).stopped == "interrupted"
     try:
         made = of_experiment(folder)
-        click.echo(render(made, format=format))
+        terminal.show(render(made, format=format), format=format)
     except ResultsError:
         if not interrupted:
             raise

@@ -9,6 +9,7 @@ import click
 from bench.commands.show import exit_code
 from bench.compare.baseline import keep, kept
 from bench.ledger.reading import summary_of
+from bench.report import terminal
 from bench.report.run import render
 from pipelines.errors import VisiontaxError
 
@@ -51,5 +52,5 @@ def show(folder: Path, format: str) -> int:
     summaries = [summary_of(run) for run in runs]
     if format == "text":
         click.echo(f"measured on {', '.join(sorted({one.machine for one in summaries}))}\n")
-    click.echo(render(summaries, format=format))
+    terminal.show(render(summaries, format=format), format=format)
     return exit_code(summaries)

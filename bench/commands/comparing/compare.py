@@ -12,6 +12,7 @@ from bench.compare.observations import (
     EXPERIMENT,
 )
 from bench.compare.stored import Run, of_experiment, of_runs
+from bench.report import terminal
 from bench.report.comparison import FORMATS, render
 
 
@@ -78,5 +79,5 @@ def command(
     else:
         a, b = ([Run.read(folder) for folder in side] for side in (folders, others))
         made = of_runs(a, b, by=by or ())
-    click.echo(render(made, format=format))
+    terminal.show(render(made, format=format), format=format)
     return 0 if made.valid else EXIT_INVALID

@@ -23,6 +23,7 @@ from bench.compare.thresholds import Threshold
 from bench.prepare.images.sets import need_images
 from bench.record.records import read_manifest
 from bench.record.scenario import Settings
+from bench.report import terminal
 from bench.report.gate import FORMATS, junit, render
 from bench.runs.experiments.blocks import timing_of
 from bench.runs.experiments.checkouts import here
@@ -31,7 +32,7 @@ from bench.runs.experiments.paused_load import DiedError
 from bench.runs.experiments.side import Side
 from bench.runs.experiments.start import equipped
 from bench.runs.progress import say_where
-from bench.runs.run import Plan, execute_all
+from bench.runs.run import Plan, each_run
 from pipelines import tasks
 from pipelines.errors import VisiontaxError
 from pipelines.topologies.scenario import DURATION
@@ -85,7 +86,7 @@ def _sides(
 def _measure_run(side: Side, *, seconds: float, into: Path) -> Path:
     """Make one run of this checkout and return its folder."""
     with equipped([(side, here())]) as (settings,):
-        (folder,) = execute_all([Plan(settings, duration_s=seconds, results=into)])
+        (folder,) = each_run([Plan(settings, duration_s=seconds, results=into)])
     return folder
 
 
@@ -185,7 +186,7 @@ def show(folder: Path, thresholds: Sequence[Threshold], *, file: Path | None, fo
         gate = judge(folder, thresholds)
         if file:
             file.write_bytes(junit(gate))
-        click.echo(render(gate, format=format))
+        terminal.show(render(gate, format=format), format=format)
     finally:
         say_where([folder])
     return gate.exit_code

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from bench.commands.options import Several, results_option, scenario_options
-from bench.commands.show import exit_code
-from bench.ledger.matrix import matrix_of
-from bench.ledger.reading import summary_of
+from bench.commands.measuring.grid import measure
+from bench.commands.options import Several, run_options, scenario_options
+from bench.ledger.grid import matrix_of
+from bench.ledger.summary import Summary
 from bench.prepare.images.sets import need_images
 from bench.record import machine
 from bench.record.scenario import TENSOR, Settings, settings_of
-from bench.report.matrix import FORMATS, file_name, render
-from bench.runs.equipment import equipped
+from bench.report import terminal
+from bench.report.grid import FORMATS, render
 from bench.runs.order import in_turn
-from bench.runs.progress import say_where
-from bench.runs.run import Plan, each_run
 from pipelines import tasks
 from pipelines.errors import VisiontaxError
 from pipelines.servers import device
 from pipelines.servers.device import Device
-from pipelines.topologies.scenario import DURATION, NOBODY, PLACES, Text
+from pipelines.topologies.scenario import NOBODY, PLACES, Text
 
 PIPELINES = tuple(name for name in tasks.PIPELINES if not tasks.is_chain(name))
 
@@ -53,33 +50,6 @@ def places_of(on: Device, *, preprocess: str) -> list[str]:
     return [place for place in PLACES if on_gpu or place != "server-gpu"]
 
 
-def show(
-    folders: Sequence[Path], *, on: Device, note: str, format: str, output: Path | None
-) -> int:
-    """Print the matrix that these runs are, write it where asked, and return the exit code."""
-    summaries = [summary_of(folder) for folder in folders]
-    gpus = [device.present()[number] for number in on.gpus]
-    matrix = matrix_of(summaries, device=", ".join([str(on), *gpus]), note=note)
-    click.echo(render(matrix, format=format))
-    say_where(folders)
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        stem = file_name(str(machine.machine()["cpu_model"]), gpus)
-        for kind in ("md", "csv"):
-            path = output / f"{stem}.{kind}"
-            path.write_text(render(matrix, format=kind) + "\n", encoding="utf-8")
-            click.echo(f"the same as a file: {path}", err=True)
-    return exit_code(summaries)
-
-
-def _planned(settings: Sequence[Settings], **common: Any) -> Iterator[list[Plan]]:
-    """Yield the runs of each pipeline with each number of users, inference alone among them."""
-    groups = itertools.groupby(settings, key=lambda one: (one.pipeline, one.users))
-    for _, group in groups:
-        members = list(group)
-        yield [Plan(one, **common) for one in (alone(members[0]), *members)]
-
-
 @click.command(
     params=scenario_options(
         several=("images", "place"),
@@ -100,24 +70,21 @@ def _planned(settings: Sequence[Settings], **common: Any) -> Iterator[list[Plan]
     metavar="NAMES",
     help=f"Of one DNN: {', '.join(PIPELINES)}.",
 )
-@click.option("--rounds", type=click.IntRange(1), default=1, help="Runs of each point.")
-@click.option("--duration", type=DURATION, default="3s", help="How long each run measures.")
-@results_option
+@run_options(duration="3s", rounds=1, formats=FORMATS)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     help="Also write MACHINE.md and MACHINE.csv there.",
 )
 @click.option("--note", help="What to know of the conditions; the table shows it.")
-@click.option("--format", type=click.Choice(sorted(FORMATS)), default="text", help="On stdout.")
 def command(
     pipelines: list[str],
     rounds: int,
     duration: float,
     folder: Path,
+    format: str,
     output: Path | None,
     note: str | None,
-    format: str,
     **given: Any,
 ) -> int:
     """Measure what preprocessing on the client and on the server costs, task by task.
@@ -127,24 +94,27 @@ def command(
     """
     on: Device = given["device"]
     device.require(on)
+    gpus = [device.present()[number] for number in on.gpus]
+
+    def show(summaries: list[Summary]) -> list[Path]:
+        matrix = matrix_of(summaries, device=", ".join([str(on), *gpus]), note=note or "")
+        terminal.show(render(matrix, format=format), format=format)
+        if output is None:
+            return []
+        output.mkdir(parents=True, exist_ok=True)
+        stem = machine.file_name(str(machine.machine()["cpu_model"]), gpus)
+        files = {output / f"{stem}.{kind}": kind for kind in ("md", "csv")}
+        for file, kind in files.items():
+            file.write_text(render(matrix, format=kind) + "\n", encoding="utf-8")
+        return list(files)
+
     need_images(given["images"])
     places = given["place"] or places_of(on, preprocess=given["preprocess"])
-    chosen = [
-        settings_of(
-            given | {"pipeline": pipeline, "images": images, "place": place, "users": users}
-        )
-        for pipeline, users in itertools.product(dict.fromkeys(pipelines), given["users"])
-        for images in dict.fromkeys(given["images"])
-        for place in dict.fromkeys(places)
-    ]
-    made: list[Path] = []
-    code = 0
-    try:
-        with equipped(chosen) as settings:
-            groups = list(_planned(settings, duration_s=duration, results=folder))
-            for run in each_run(in_turn(groups, rounds=rounds, seed=given["seed"])):
-                made.append(run)
-    finally:
-        if made:
-            code = show(made, on=on, note=note or "", format=format, output=output)
-    return code
+    points = list(itertools.product(dict.fromkeys(given["images"]), dict.fromkeys(places)))
+    groups = []
+    for pipeline, users in itertools.product(dict.fromkeys(pipelines), given["users"]):
+        one = given | {"pipeline": pipeline, "users": users}
+        members = [settings_of(one | {"images": images, "place": at}) for images, at in points]
+        groups.append([alone(members[0]), *members])
+    chosen = in_turn(groups, rounds=rounds, seed=given["seed"])
+    return measure(chosen, show, duration=duration, results=folder)

@@ -8,6 +8,7 @@ import click
 
 from bench.commands.show import exit_code
 from bench.ledger.reading import summary_of
+from bench.report import terminal
 from bench.report.run import FORMATS, render
 
 
@@ -22,7 +23,7 @@ def command(runs: tuple[Path, ...], format: str, output: Path | None) -> int:
     summaries = [summary_of(run) for run in runs]
     text = render(summaries, format=format)
     if output is None:
-        click.echo(text)
+        terminal.show(text, format=format)
     else:
         output.write_text(text + "\n", encoding="utf-8")
     return exit_code(summaries)

@@ -9,26 +9,21 @@ from typing import Any
 
 import click
 
-from bench.commands.options import results_option, scenario_options
-from bench.commands.show import exit_code, show
+from bench.commands.measuring.grid import measure
+from bench.commands.options import run_options, scenario_options
+from bench.ledger.summary import Summary
 from bench.prepare.images.sets import need_images
 from bench.record.scenario import Settings, settings_of
-from bench.report.run import FORMATS
-from bench.runs.equipment import equipped
-from bench.runs.run import CutShortError, Plan, execute_all
+from bench.report import terminal
+from bench.report.run import FORMATS, render
 from pipelines import tasks
-from pipelines.topologies.scenario import DURATION
 
 SEVERAL = ("images", "preprocess", "place", "transport", "topology", "crops")
 
 
 @click.command(params=scenario_options(several=SEVERAL, device={"default": None}))
 @click.argument("pipeline", type=click.Choice(tasks.PIPELINES), metavar="PIPELINE")
-@click.option("--duration", type=DURATION, default="10s", help="How long to measure.")
-@results_option
-@click.option(
-    "--format", type=click.Choice(sorted(FORMATS)), default="text", help="Of the report on stdout."
-)
+@run_options(duration="10s", formats=FORMATS)
 def command(pipeline: str, duration: float, folder: Path, format: str, **given: Any) -> int:
     """Load a pipeline and print where the time went.
 
@@ -38,15 +33,12 @@ def command(pipeline: str, duration: float, folder: Path, format: str, **given: 
         raise click.UsageError("--device is for a server that is started; --server has its own")
     chosen = combinations(given | {"pipeline": pipeline}, SEVERAL)
     need_images(one.images for one in chosen)
-    with equipped(chosen) as settings:
-        plans = [Plan(one, duration_s=duration, results=folder) for one in settings]
-        try:
-            folders = execute_all(plans)
-        except CutShortError as error:
-            if error.folders:
-                show(error.folders, format=format)
-            raise
-    return exit_code(show(folders, format=format))
+
+    def show(summaries: list[Summary]) -> list[Path]:
+        terminal.show(render(summaries, format=format), format=format)
+        return []
+
+    return measure(chosen, show, duration=duration, results=folder)
 
 
 def combinations(given: dict[str, Any], several: Sequence[str]) -> list[Settings]:

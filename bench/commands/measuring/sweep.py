@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bench.commands.options import results_option, scenario_options
-from bench.commands.show import exit_code
-from bench.ledger.fanout import images_with, sweep_of
-from bench.ledger.reading import summary_of
+from bench.commands.measuring.grid import measure
+from bench.commands.options import run_options, scenario_options
+from bench.ledger.grid import images_with, sweep_of
+from bench.ledger.summary import Summary
 from bench.prepare.images.scenes import MOST
-from bench.prepare.images.sets import ensure_images
+from bench.prepare.images.sets import need_images
 from bench.record.scenario import settings_of
-from bench.report.sweep import FORMATS, render
+from bench.report import terminal
+from bench.report.grid import FORMATS, render
 from bench.report.sweep_page import render_page
-from bench.runs import order
-from bench.runs.equipment import equipped
-from bench.runs.progress import say_where
-from bench.runs.run import Plan, each_run
+from bench.runs.order import in_turn
 from pipelines import tasks
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.scenario import DURATION, Text
+from pipelines.topologies.scenario import Text
 
 CHAINS = tuple(name for name in tasks.PIPELINES if tasks.is_chain(name))
 
@@ -57,29 +54,6 @@ FAN_OUTS = Text("fan-outs", fanouts_of)
 """Fan-outs on the command line."""
 
 
-def in_turn(
-    fanouts: Sequence[int], topologies: Sequence[str], *, rounds: int, seed: int
-) -> list[tuple[int, str]]:
-    """Return every fan-out with every topology, once a round, shuffled anew in each.
-
-    The topologies of a fan-out, which are to be compared, follow each other.
-    """
-    groups = [[(fanout, topology) for topology in topologies] for fanout in fanouts]
-    return order.in_turn(groups, rounds=rounds, seed=seed)
-
-
-def show(folders: Sequence[Path], *, format: str) -> int:
-    """Print the sweep that these runs are, write its page beside them, and return the exit code."""
-    summaries = [summary_of(folder) for folder in folders]
-    sweep = sweep_of(summaries)
-    click.echo(render(sweep, format=format))
-    say_where(folders)
-    page = folders[0].parent / f"sweep-{sweep.chain}-{time.strftime('%Y%m%d-%H%M%S')}.html"
-    page.write_text(render_page(sweep), encoding="utf-8")
-    click.echo(f"the same as a page: {page}", err=True)
-    return exit_code(summaries)
-
-
 @click.command(
     params=scenario_options(
         several=["topology"],
@@ -92,10 +66,7 @@ def show(folders: Sequence[Path], *, format: str) -> int:
 )
 @click.argument("chain", type=click.Choice(CHAINS), metavar="CHAIN")
 @click.option("--fanout", type=FAN_OUTS, default=f"0..{MOST}", help="Crops an image: 0..12 or 0,2.")
-@click.option("--rounds", type=click.IntRange(1), default=1, help="Runs of each point.")
-@click.option("--duration", type=DURATION, default="4s", help="How long each run measures.")
-@results_option
-@click.option("--format", type=click.Choice(sorted(FORMATS)), default="text", help="On stdout.")
+@run_options(duration="4s", rounds=1, formats=FORMATS)
 def command(
     chain: str,
     fanout: list[int],
@@ -106,22 +77,23 @@ def command(
     **given: Any,
 ) -> int:
     """Sweep a chain's fan-out in every topology: throughput, latency, and what the broker takes."""
-    ensure_images([images_with(chain, number) for number in fanout])
-    topologies = list(dict.fromkeys(given["topology"]))
-    chosen = [
-        settings_of(
-            given | {"pipeline": chain, "images": images_with(chain, number), "topology": topology}
-        )
-        for number, topology in in_turn(fanout, topologies, rounds=rounds, seed=given["seed"])
+
+    def show(summaries: list[Summary]) -> list[Path]:
+        sweep = sweep_of(summaries)
+        terminal.show(render(sweep, format=format), format=format)
+        page = folder / f"sweep-{chain}-{time.strftime('%Y%m%d-%H%M%S')}.html"
+        page.write_text(render_page(sweep), encoding="utf-8")
+        return [page]
+
+    sets = [images_with(chain, number) for number in fanout]
+    need_images(sets)
+    given |= {"pipeline": chain}
+    groups = [
+        [
+            settings_of(given | {"images": images, "topology": topology})
+            for topology in dict.fromkeys(given["topology"])
+        ]
+        for images in sets
     ]
-    made: list[Path] = []
-    code = 0
-    try:
-        with equipped(chosen) as settings:
-            plans = [Plan(one, duration_s=duration, results=folder) for one in settings]
-            for run in each_run(plans):
-                made.append(run)
-    finally:
-        if made:
-            code = show(made, format=format)
-    return code
+    chosen = in_turn(groups, rounds=rounds, seed=given["seed"])
+    return measure(chosen, show, duration=duration, results=folder)

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from bench.prepare.doctor.checks import Check
-from bench.prepare.doctor.host import examine
-from bench.record.machine import machine, versions
+from bench.prepare.doctor.checks import examine
+from bench.prepare.doctor.host import Check, Host
+from bench.record.files import as_json
+from bench.report import terminal
+from bench.report.formats import text_table
+
+_FOUND_WIDTH = 74
+"""Columns that are left beside the longest names."""
 
 
-def as_text(checks: list[Check], *, width: int = 100) -> str:
+def as_text(checks: list[Check]) -> str:
     """Return a table of the checks, each cure on lines below its check."""
-    indent = " " * 26
-    lines = []
+    rows = []
     for check in checks:
-        head = f"{check.name:<14}  {check.state:<8}  "
-        lines += textwrap.wrap(head + check.detail, width, subsequent_indent=indent)
-        if check.cure:
-            lines += textwrap.wrap(f"{indent}cure: {check.cure}", width, subsequent_indent=indent)
+        said = [check.detail, *([f"cure: {check.cure}"] if check.cure else [])]
+        lines = [line for one in said for line in textwrap.wrap(one, _FOUND_WIDTH)]
+        firsts = [(check.name, check.state), *[("", "")] * (len(lines) - 1)]
+        rows += [[*first, line] for first, line in zip(firsts, lines, strict=True)]
     missing = sum(check.state == "missing" for check in checks)
     verdict = (
         f"{missing} of {len(checks)} checks failed" if missing else "everything needed is here"
     )
-    return "\n".join([*lines, "", verdict])
+    return "\n".join([*text_table(("check", "state", "found"), rows, texts=3), "", verdict])
 
 
 @click.command("doctor")
@@ -44,12 +46,13 @@ def command(style: str) -> None:
 
     Exits 1 when something necessary is missing.
     """
-    checks = examine(Path.cwd())
+    host = Host(Path.cwd())
+    checks = examine(host)
     healthy = all(check.state != "missing" for check in checks)
     if style == "json":
-        facts = {"machine": machine(), "versions": versions(), "checks": list(map(asdict, checks))}
-        click.echo(json.dumps({"healthy": healthy, **facts}, indent=2))
+        facts = {"machine": host.facts, "versions": host.versions, "checks": checks}
+        click.echo(as_json({"healthy": healthy, **facts}))
     else:
-        click.echo(as_text(checks))
+        terminal.show(as_text(checks))
     if not healthy:
         raise SystemExit(1)

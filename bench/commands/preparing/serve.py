@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 import click
@@ -65,7 +64,6 @@ def command(
     from the start, and any other once a run asks for it.
     """
     sizes = sizes_of(device, preprocess=preprocess_instances, inference=inference_instances)
-    signal.signal(signal.SIGTERM, _interrupt)
     folder = paths.BUILD / "serve" / str(os.getpid())
     click.echo("starting Triton ...", err=True)
     ours = pipelines or repository == paths.REPOSITORY
@@ -95,7 +93,3 @@ def command(
             click.echo("stopping ...", err=True)
             return
     raise ServerError(f"Triton ended by itself with code {code}", hint=f"see {folder}/triton.log")
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -24,8 +24,10 @@ from bench.compare.observations import STAGE
 from bench.compare.stored import Experimented
 from bench.compare.thresholds import Threshold
 from bench.ledger.units import ABSENT, count, duration
-from bench.prepare.images.sets import ensure_images
+from bench.prepare.images.sets import need_images
+from bench.report import terminal
 from bench.report.comparison import within
+from bench.report.formats import text_table
 from bench.runs.experiments.blocks import Timing, timing_of
 from bench.runs.experiments.experiment import measure_turns
 from bench.runs.experiments.side import Side
@@ -58,8 +60,10 @@ OpenCV.decode = _slower
 """Of the copy, whose decode takes longer by that part."""
 
 LIMITS = ("mean < +5%", "stage.decode < +5%")
-ROW = "{:>5}  {:8}  {:10}  {:22}  {:>6}  {:>12}  {}"
-HEADS = ("job", "decode", "outcome", "B/A of the mean", "blocks", "took", "blamed")
+HEADS = (
+    *("job", "decode  ", "outcome   ", f"{'B/A of the mean':22}", "blocks"),
+    *(f"{'took':>12}", "blamed"),
+)
 
 
 @dataclass(frozen=True)
@@ -98,23 +102,23 @@ def judge(
     return of_turns(stored, limits), float(share)
 
 
-def row(number: int, job: Job, *, slower: float) -> str:
-    """Return a job as a line of the table."""
+def row(number: int, job: Job, *, slower: float) -> list[str]:
+    """Return a job as cells under HEADS."""
     mean, blocks = ABSENT, 0
     if job.gate and job.gate.comparison:
         found = next(one for one in job.gate.comparison.rows if one.metric == "mean")
         if found.ratio is not None and found.low is not None and found.high is not None:
             mean = within(found.ratio, found.low, found.high)
         blocks = job.gate.comparison.observations[0]
-    return ROW.format(
-        number,
+    return [
+        str(number),
         f"{100 * slower:+g} %" if job.slower else "the same",
         job.gate.outcome if job.gate else "error",
         mean,
-        blocks,
+        str(blocks),
         duration(job.took_s),
         (job.gate.blamed if job.gate else None) or "",
-    ).rstrip()
+    ]
 
 
 def conclusion(jobs: Sequence[Job]) -> list[str]:
@@ -172,11 +176,11 @@ def command(
     timing = timing_of(slice_s=1.0, budget=budget, questions=len(limits))
     given = ["--images", images, "--users", str(users)]
     common = click.Command("sides", params=list(COMMON)).make_context("sides", given).params
-    ensure_images([images])
+    need_images([images])
     kinds = [False] * same + [True] * slower
     random.Random(f"{seed}/alarms").shuffle(kinds)
     jobs: list[Job] = []
-    click.echo(ROW.format(*HEADS))
+    terminal.show("\n".join(text_table(HEADS, [], texts=4)))
     with tempfile.TemporaryDirectory() as made:
         repositories = {
             kind: copy_repository(Path(made) / title, slower=by / 100 * kind)
@@ -195,7 +199,8 @@ def command(
                 except VisiontaxError as error:
                     click.echo(f"error: {error}", err=True)
                 jobs.append(Job(kind, time.monotonic() - began, gate, share))
-                click.echo(row(number, jobs[-1], slower=by / 100))
+                cells = row(number, jobs[-1], slower=by / 100)
+                terminal.show(text_table(HEADS, [cells], texts=4)[-1])
         finally:
             for sentence in conclusion(jobs):
                 click.echo(sentence)

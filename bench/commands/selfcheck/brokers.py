@@ -9,28 +9,27 @@ from __future__ import annotations
 import contextlib
 import itertools
 import statistics
-import subprocess
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import click
 
-from bench.commands.options import results_option
+from bench.commands.options import run_options
 from bench.commands.selfcheck.echo import BACK, BARE, MOST, THERE, link
-from bench.prepare.images.sets import ensure_images
+from bench.commands.selfcheck.rounds import Tick, length_s, take_turns
+from bench.prepare.images.sets import need_images
 from bench.record import records, scenario
+from bench.report import terminal
+from bench.report.formats import text_table
 from bench.runs.equipment import SERVICE_OF, brokers, equipped
-from bench.runs.progress import Progress
-from bench.runs.run import OVERHEAD_S, Plan, execute
+from bench.runs.run import Plan, execute
 from pipelines import tasks
 from pipelines.brokers import BROKERS, Broker
-from pipelines.errors import ServerError
+from pipelines.processes import Child, answered
 from pipelines.spans import HOP, Request
-from pipelines.topologies.scenario import DURATION
 
 KINDS = (BARE, *BROKERS)
 IMAGES = "faces-1"
@@ -40,45 +39,15 @@ PAUSE_S = 0.02
 _WARM_S = 0.3
 
 
-@dataclass
-class Measured:
-    """One kind's rounds: the round trips of lone crops, in ms, and crops per second of many."""
-
-    alone_ms: list[float] = field(default_factory=list)
-    per_s: list[float] = field(default_factory=list)
-
-
 @contextlib.contextmanager
 def echoing(kind: str, url: str) -> Iterator[Broker]:
     """Yield a connection whose crops an echo answers."""
-    process = subprocess.Popen(
-        [
-            "setpriv",
-            "--pdeathsig",
-            "TERM",
-            "--",
-            sys.executable,
-            "-m",
-            "bench.commands.selfcheck.echo",
-            kind,
-            url,
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    here = link(kind, url)
-    try:
-        if not process.stdout.readline():
-            raise ServerError(f"the echo of {kind} did not start", hint="its error is above")
+    command = [sys.executable, "-m", "bench.commands.selfcheck.echo", kind, url]
+    echo = Child(f"the echo of {kind}", command, piped=True, is_ready=answered)
+    with echo, contextlib.closing(link(kind, url)) as here:
+        echo.wait_ready()
         here.take(BACK, most=1, wait_s=0)
         yield here
-    finally:
-        here.close()
-        process.stdin.close()
-        process.stdout.close()
-        process.wait()
 
 
 def alone(here: Broker, crop: bytes, *, seconds: float) -> float:
@@ -145,55 +114,53 @@ def chain_hops(folder: Path) -> list[float]:
     return [hop for hop in hops if hop is not None]
 
 
+def _of_kind(kind: str, url: str, crop: bytes, seconds: float, _: Tick) -> list[float]:
+    """Return the round trip, in ms, of a lone crop, and how many of many come back a second."""
+    with echoing(kind, url) as here:
+        return [alone(here, crop, seconds=seconds), saturated(here, crop, seconds=seconds)]
+
+
 @click.command()
-@click.option("--rounds", type=click.IntRange(1), default=5, help="Of each kind.")
-@click.option("--duration", type=DURATION, default="2s", help="Of each part of a round.")
-@results_option
+@run_options(duration="2s", rounds=5)
 def command(rounds: int, duration: float, folder: Path) -> None:
     """Compare the message brokers by themselves, and with the hop of a chain over Redis."""
     second = tasks.chain("faces").second.input
     crop = bytes(second.height * second.width * 3)
-    ensure_images([IMAGES])
+    need_images([IMAGES])
     chosen = scenario.Settings(pipeline="faces", images=IMAGES, topology="redis-streams")
-    taken: dict[str, Measured] = defaultdict(Measured)
-    hops: list[float] = []
     with equipped([chosen]) as (settings,), brokers(SERVICE_OF.values()) as urls:
         plan = Plan(settings, duration_s=2 * duration, results=folder)
-        length = settings.warmup_s + plan.duration_s + OVERHEAD_S
-        progress = Progress(rounds * (length + len(KINDS) * 2 * (duration + _WARM_S)))
-        for number in range(1, rounds + 1):
-            order = KINDS if number % 2 else tuple(reversed(KINDS))
-            for kind in order:
-                label = f"[{number}/{rounds}] {kind}"
-                progress.step(label, seconds=2 * (duration + _WARM_S))
-                url = urls["redis"] if kind == BARE else urls[SERVICE_OF[kind]]
-                with echoing(kind, url) as here:
-                    taken[kind].alone_ms.append(alone(here, crop, seconds=duration))
-                    taken[kind].per_s.append(saturated(here, crop, seconds=duration))
-                progress.done()
-            progress.step(f"[{number}/{rounds}] chain", seconds=length)
-            hops += chain_hops(execute(plan, tick=progress.tick))
-            progress.done()
+        kinds: dict[str, tuple[float, Callable[[Tick], list[float]]]] = {
+            kind: (
+                2 * (duration + _WARM_S),
+                partial(_of_kind, kind, urls[SERVICE_OF.get(kind, "redis")], crop, duration),
+            )
+            for kind in KINDS
+        }
+        kinds["chain"] = length_s(plan), lambda tick: chain_hops(execute(plan, tick=tick))
+        taken = take_turns(kinds, rounds=rounds)
+    hops = list(itertools.chain(*taken.pop("chain")))
     show(taken, hops, crop_bytes=len(crop))
 
 
-def show(taken: dict[str, Measured], hops: list[float], *, crop_bytes: int) -> None:
+def show(taken: dict[str, list[list[float]]], hops: list[float], *, crop_bytes: int) -> None:
     """Print medians over the rounds, and each kind's ratio to the one it is compared with."""
-    click.echo(f"{crop_bytes:,} bytes there, a reply back; medians of the rounds\n")
-    bare = statistics.median(taken[BARE].alone_ms)
-    streams = statistics.median(taken["redis-streams"].per_s)
-    rows = [("broker", "alone ms", "/ bare", "crops/s", "/ streams")]
-    for kind in KINDS:
-        trip, rate = (statistics.median(v) for v in (taken[kind].alone_ms, taken[kind].per_s))
-        rows.append(
-            (kind, f"{trip:.3f}", f"{trip / bare:.2f}", f"{rate:,.0f}", f"{rate / streams:.2f}")
-        )
-    for row in rows:
-        cells = itertools.chain([row[0].ljust(14)], (cell.rjust(10) for cell in row[1:]))
-        click.echo("  ".join(cells))
+    medians = {
+        kind: [statistics.median(values) for values in zip(*rounds, strict=True)]
+        for kind, rounds in taken.items()
+    }
+    bare, streams = medians[BARE][0], medians["redis-streams"][1]
+    rows = [
+        (kind, f"{trip:.3f}", f"{trip / bare:.2f}", f"{rate:,.0f}", f"{rate / streams:.2f}")
+        for kind, (trip, rate) in medians.items()
+    ]
+    table = text_table(("broker", "alone ms", "/ bare", "crops/s", "/ streams"), rows)
+    lines = [f"{crop_bytes:,} bytes there, a reply back; medians of the rounds", "", *table]
     if hops:
         hop = statistics.median(hops)
-        click.echo(
-            f"\na chain's publish + broker + consume of one crop over redis-streams, to the second "
-            f"stage\nand back: {hop:.3f} ms, {hop / bare:.2f} of the bare echo ({len(hops)} crops)"
-        )
+        lines += [
+            "",
+            "a chain's publish + broker + consume of one crop over redis-streams, to the second",
+            f"stage and back: {hop:.3f} ms, {hop / bare:.2f} of the bare echo ({len(hops)} crops)",
+        ]
+    terminal.show("\n".join(lines))

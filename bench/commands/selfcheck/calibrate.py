@@ -6,17 +6,15 @@ from pathlib import Path
 
 import click
 
-from bench.commands.options import results_option
+from bench.commands.options import run_options
 from bench.ledger.reading import summary_of
 from bench.record import scenario
 from bench.runs.run import Plan, execute
-from pipelines.topologies.scenario import DURATION
 
 
 @click.command()
 @click.option("--users", type=click.IntRange(1), default=16, help="Concurrent users.")
-@click.option("--duration", type=DURATION, default="5s", help="How long to measure.")
-@results_option
+@run_options(duration="5s")
 def command(users: int, duration: float, folder: Path) -> None:
     """Measure one generator process against the fake engine, which answers at once."""
     plan = Plan(

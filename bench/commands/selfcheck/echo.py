@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines.brokers import REPLIES, Broker, broker
 from pipelines.brokers.redis import connect
+from pipelines.processes import outlive_signals
 
 BARE = "bare"
 """Redis with nothing but XADD and XREADGROUP: no acknowledging, no taking over, no errors."""
@@ -66,6 +67,7 @@ def link(kind: str, url: str) -> Broker:
 
 def main(kind: str, url: str) -> None:
     """Echo until standard input closes."""
+    outlive_signals()
     there = link(kind, url)
     there.take(THERE, most=1, wait_s=0)
     print("ready", flush=True)

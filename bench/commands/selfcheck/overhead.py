@@ -7,26 +7,22 @@ that the machine's drift hits both alike. The served requests are counted by Tri
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import click
 import psutil
 
-from bench.commands.selfcheck.rounds import Throughputs, options, show
+from bench.commands.selfcheck.rounds import Tick, options, show, take_turns
 from bench.record import folders, scenario
 from bench.runs.equipment import equipped
-from bench.runs.order import abba
-from bench.runs.progress import Progress
-from bench.runs.run import Plan
+from bench.runs.run import Plan, start_load
 from pipelines.errors import VisiontaxError
 from pipelines.servers import control
 
-KINDS = ("recorded", "unrecorded")
 SETTLE_S = 1.0
 """How long after each change nothing is counted."""
 
@@ -37,17 +33,15 @@ class SwitchedLoad:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._url = str(plan.settings.server)
         self._model = f"{plan.settings.pipeline}_{plan.settings.preprocess}"
-        self._process = subprocess.Popen(
-            plan.command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        self._child = start_load(plan, folder)
         self._recording = True
 
     def wait(self, warmup_s: float) -> None:
         """Return when requests have been served for the warm-up."""
         deadline = time.monotonic() + 60
         while not self._served():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise VisiontaxError("the load did not start", hint="try 'bench run' first")
+            if not self._child.alive or time.monotonic() > deadline:
+                raise VisiontaxError("the load did not start", hint=f"see {self._child.log}")
             time.sleep(0.1)
         time.sleep(warmup_s)
 
@@ -56,10 +50,10 @@ class SwitchedLoad:
         if wanted == self._recording:
             return
         self._recording = wanted
-        for monitor in psutil.Process(self._process.pid).children():
+        for monitor in psutil.Process(self._child.process.pid).children():
             monitor.send_signal(signal.SIGCONT if wanted else signal.SIGSTOP)
         (control.turn_on if wanted else control.turn_off)(self._url)
-        os.kill(self._process.pid, signal.SIGUSR1)
+        self._child.process.send_signal(signal.SIGUSR1)
 
     def throughput(self, seconds: float) -> float:
         """Return the requests per second that Triton serves in the coming seconds."""
@@ -74,31 +68,34 @@ class SwitchedLoad:
 
     def stop(self) -> None:
         """End the load."""
-        if self._process.poll() is None:
-            self.record(wanted=True)
-            self._process.terminate()
-        self._process.wait()
+        try:
+            if self._child.alive:
+                self.record(wanted=True)
+        finally:
+            self._child.stop()
 
 
 @click.command()
 @options(rounds=24, duration="4s")
 def command(images: str, users: int, rounds: int, duration: float, folder: Path) -> None:
     """Measure what tracing and recording cost: throughput with them and without, in turn."""
-    whole_s = 2 * rounds * (duration + SETTLE_S)
-    taken: dict[str, list[float]] = {name: [] for name in KINDS}
+    length_s = duration + SETTLE_S
     with equipped([scenario.Settings(images=images, users=users)]) as (settings,):
-        plan = Plan(settings, duration_s=whole_s + 60, results=folder)
-        progress = Progress(whole_s)
+        plan = Plan(settings, duration_s=2 * rounds * length_s + 60, results=folder)
         load = SwitchedLoad(plan, folders.make_folder(folder, settings))
         try:
             load.wait(settings.warmup_s)
-            for number, kind in enumerate(abba(*KINDS, rounds=rounds), start=1):
-                progress.step(f"[{number}/{2 * rounds}] {kind}", seconds=duration + SETTLE_S)
-                load.record(wanted=kind == KINDS[0])
+
+            def measure(_: Tick, *, wanted: bool) -> float:
+                load.record(wanted=wanted)
                 time.sleep(SETTLE_S)
-                taken[kind].append(load.throughput(duration))
-                progress.done()
+                return load.throughput(duration)
+
+            kinds = {"recorded": True, "unrecorded": False}
+            taken = take_turns(
+                {kind: (length_s, partial(measure, wanted=on)) for kind, on in kinds.items()},
+                rounds=rounds,
+            )
         finally:
-            progress.clear()
             load.stop()
-    show(Throughputs(*taken.values()), names=KINDS)
+    show(taken)

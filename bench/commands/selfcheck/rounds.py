@@ -1,82 +1,59 @@
-"""Two kinds of runs in interleaved rounds, so that drift of the machine hits both alike."""
+"""Kinds of measurements that take turns, so that drift of the machine hits all alike."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import click
 
-from bench.commands.options import results_option
+from bench.commands.options import Command, run_options
 from bench.record import records
-from bench.runs.order import abba
+from bench.report import terminal
+from bench.report.formats import text_table
+from bench.runs.order import mirrored
 from bench.runs.progress import Progress
 from bench.runs.run import OVERHEAD_S, Plan, execute
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.scenario import DURATION
 
 T = TypeVar("T")
-Command = Callable[..., None]
+Tick = Callable[[], None]
 
 
 def options(*, rounds: int, duration: str) -> Callable[[Command], Command]:
     """Give a command the options that every comparison has, with its own defaults."""
-    made = (
-        click.option("--images", default="medium", help="An image set, or a folder of JPEGs."),
-        click.option("--users", type=click.IntRange(1), default=16, help="Concurrent users."),
-        click.option("--rounds", type=click.IntRange(1), default=rounds, help="Of each kind."),
-        click.option("--duration", type=DURATION, default=duration, help="Of each round."),
-        results_option,
-    )
-
-    def give(command: Command) -> Command:
-        for option in reversed(made):
-            command = option(command)
-        return command
-
-    return give
+    images = click.option("--images", default="medium", help="An image set, or a folder of JPEGs.")
+    users = click.option("--users", type=click.IntRange(1), default=16, help="Concurrent users.")
+    runs = run_options(duration=duration, rounds=rounds)
+    return lambda command: images(users(runs(command)))
 
 
-@dataclass(frozen=True)
-class Throughputs:
-    """Throughputs, requests per second, of both kinds, a pair a round."""
-
-    a_per_s: list[float]
-    b_per_s: list[float]
-
-    @property
-    def pairs(self) -> list[tuple[float, float]]:
-        """Both throughputs of each round."""
-        return list(zip(self.a_per_s, self.b_per_s, strict=True))
-
-    @property
-    def paired_ratio(self) -> float:
-        """The median over rounds of A's throughput over B's in the same round."""
-        return statistics.median(a / b for a, b in self.pairs)
-
-    @property
-    def ratio(self) -> float:
-        """The median throughput of A over that of B."""
-        return statistics.median(self.a_per_s) / statistics.median(self.b_per_s)
+def length_s(plan: Plan) -> float:
+    """Return about how long a run takes."""
+    return plan.settings.warmup_s + plan.duration_s + OVERHEAD_S
 
 
-def interleave(a: Plan, b: Plan, *, rounds: int) -> Throughputs:
-    """Run A and B `rounds` times each, in the order ABBA ABBA ..."""
-    order = abba(a, b, rounds=rounds)
-    length = a.settings.warmup_s + a.duration_s + OVERHEAD_S
-    progress = Progress(length * len(order))
-    taken: dict[int, list[float]] = {id(a): [], id(b): []}
-    for number, plan in enumerate(order, start=1):
-        name = "A" if plan is a else "B"
-        progress.step(f"[{number}/{len(order)}] {name} {plan.title}", seconds=length)
-        taken[id(plan)].append(throughput(plan, tick=progress.tick))
-        progress.done()
-    return Throughputs(taken[id(a)], taken[id(b)])
+def take_turns(
+    kinds: Mapping[str, tuple[float, Callable[[Tick], T]]], *, rounds: int
+) -> dict[str, list[T]]:
+    """Measure each kind once a round, the last one first in every second round.
+
+    A kind is about how long it takes, in seconds, and what measures it: that calls its argument now
+    and then, to show the time left.
+    """
+    turns = mirrored(list(kinds), rounds=rounds)
+    taken: dict[str, list[T]] = {kind: [] for kind in kinds}
+    with Progress(sum(kinds[kind][0] for kind in turns)) as progress:
+        for number, kind in enumerate(turns, start=1):
+            seconds, measure = kinds[kind]
+            progress.step(f"[{number}/{len(turns)}] {kind}", seconds=seconds)
+            taken[kind].append(measure(progress.tick))
+            progress.done()
+    return taken
 
 
-def throughput(plan: Plan, *, tick: Callable[[], None]) -> float:
+def throughput(plan: Plan, tick: Tick) -> float:
     """Make the run and return its requests per second, by the generator's own count."""
     manifest = records.read_manifest(execute(plan, tick=tick))
     if manifest.window_end_ns is None or not manifest.completed:
@@ -86,17 +63,19 @@ def throughput(plan: Plan, *, tick: Callable[[], None]) -> float:
     return manifest.completed / ((manifest.window_end_ns - manifest.window_start_ns) / 1e9)
 
 
-def show(rounds: Throughputs, *, names: tuple[str, str]) -> None:
-    """Print every round, the medians and their ratio."""
-    heads = ("round", *names)
-    widths = [max(len(head), 8) for head in heads]
-    click.echo(f"requests/s, {len(rounds.a_per_s)} interleaved rounds (order ABBA)\n")
-    medians = (statistics.median(rounds.a_per_s), statistics.median(rounds.b_per_s))
+def show(taken: Mapping[str, list[float]]) -> None:
+    """Print the throughputs of both kinds in every round, their medians and ratios."""
+    names, pairs = list(taken), list(zip(*taken.values(), strict=True))
+    medians = [statistics.median(rates) for rates in taken.values()]
+    paired = statistics.median(a / b for a, b in pairs)
     rows = [
-        *((str(n), f"{a:.1f}", f"{b:.1f}") for n, (a, b) in enumerate(rounds.pairs, start=1)),
-        ("median", f"{medians[0]:.1f}", f"{medians[1]:.1f}"),
+        [str(title), *(f"{rate:.1f}" for rate in rates)]
+        for title, rates in [*enumerate(pairs, start=1), ("median", medians)]
     ]
-    for row in (heads, *rows):
-        click.echo("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
-    click.echo(f"\nratio of the medians, {names[0]} / {names[1]}: {rounds.ratio:.3f}")
-    click.echo(f"median of the rounds' ratios: {rounds.paired_ratio:.3f}")
+    lines = [
+        *(f"requests/s, {len(pairs)} interleaved rounds (order ABBA)", ""),
+        *(*text_table(("round", *names), rows, texts=0), ""),
+        f"ratio of the medians, {' / '.join(names)}: {medians[0] / medians[1]:.3f}",
+        f"median of the rounds' ratios: {paired:.3f}",
+    ]
+    terminal.show("\n".join(lines))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import random
 import resource
 import subprocess
@@ -21,6 +22,19 @@ from pipelines.spans import Call, Request, Span
 PREPROCESS = "preprocess_classification_opencv"
 MODEL, ENSEMBLE = "mobilenetv2", "classification_opencv"
 
+# A request passes the instants 0 to 31; the server has it from 4 to 27.
+_SPANS = (
+    *(("schedule", "generator", 0), ("encode", "client", 1)),
+    *(("parse", "client", 29), ("postprocess", "client", 30)),
+    *(("queue", PREPROCESS, 9), ("input", PREPROCESS, 10), ("decode", PREPROCESS, 11)),
+    *(("resize", PREPROCESS, 12), ("normalize", PREPROCESS, 13), ("queue", PREPROCESS, 14)),
+)
+_EXECUTIONS = {
+    ENSEMBLE: {"HTTP_RECV_END": 3, "REQUEST_START": 4, "HTTP_SEND_START": 27},
+    PREPROCESS: dict(zip(EVENTS[4:10], (5, 6, 7, 8, 17, 18), strict=True)),
+    MODEL: dict(zip(EVENTS[4:10], (18, 19, 20, 21, 24, 26), strict=True)),
+}
+
 
 def write_run(folder: Path, *, requests: int, seed: int = 1) -> None:
     """Write a run with made-up times, in the shape of `bench run classification` over HTTP."""
@@ -34,9 +48,8 @@ def write_run(folder: Path, *, requests: int, seed: int = 1) -> None:
         rows = csv.writer(trace, lineterminator="\n")
         rows.writerow([*KEYS, *EVENTS])
         for number in range(requests):
-            times = [start_ns + number * 1_000_000]
-            for _ in range(31):
-                times.append(times[-1] + chance.randrange(50_000, 500_000))
+            steps = (chance.randrange(50_000, 500_000) for _ in range(31))
+            times = list(itertools.accumulate(steps, initial=start_ns + number * 1_000_000))
             lines.write(encoder.encode(_request(number, times)) + b"\n")
             rows.writerows(_trace_rows(number, times))
     manifest = records.Manifest(
@@ -57,18 +70,6 @@ def write_run(folder: Path, *, requests: int, seed: int = 1) -> None:
 
 
 def _request(number: int, times: list[int]) -> Request:
-    """A request through the instants 0..31; the server has it from 4 to 27."""
-    client = [
-        Span("schedule", times[0], times[1], "generator"),
-        Span("encode", times[1], times[2], "client"),
-        Span("parse", times[29], times[30], "client"),
-        Span("postprocess", times[30], times[31], "client"),
-    ]
-    steps = ("queue", "input", "decode", "resize", "normalize", "queue")
-    server = [
-        Span(stage, start, end, PREPROCESS)
-        for stage, start, end in zip(steps, times[9:15], times[10:16], strict=True)
-    ]
     return Request(
         id=f"made-up-{number}",
         pipeline="classification",
@@ -78,21 +79,17 @@ def _request(number: int, times: list[int]) -> Request:
         error=None,
         bytes_in=100_000,
         bytes_out=4_000,
-        spans=client + server,
+        spans=[Span(stage, times[at], times[at + 1], where) for stage, where, at in _SPANS],
         calls=[Call(f"made-up-{number}", times[2], times[29])],
     )
 
 
 def _trace_rows(number: int, times: list[int]) -> list[list[object]]:
-    executions = [
-        (ENSEMBLE, 0, {"HTTP_RECV_END": 3, "REQUEST_START": 4, "HTTP_SEND_START": 27}),
-        (PREPROCESS, 1, dict(zip(EVENTS[4:10], (5, 6, 7, 8, 17, 18), strict=True))),
-        (MODEL, 1, dict(zip(EVENTS[4:10], (18, 19, 20, 21, 24, 26), strict=True))),
-    ]
+    first = 3 * number + 1
     return [
-        [f"made-up-{number}", model, 3 * number + 1 + index, parent and 3 * number + 1]
+        [f"made-up-{number}", model, first + index, first if index else 0]
         + [times[at[event]] if event in at else 0 for event in EVENTS]
-        for index, (model, parent, at) in enumerate(executions)
+        for index, (model, at) in enumerate(_EXECUTIONS.items())
     ]
 
 

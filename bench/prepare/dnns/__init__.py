@@ -1,3 +1,3 @@
-"""DNNs as ONNX files, made of the weights of pinned packages: a module for each network or each
-format of weights.
+"""DNNs as ONNX files, made of the weights of pinned packages; what comes in makes one network, or
+turns those of one format.
 """

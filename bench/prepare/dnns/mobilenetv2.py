@@ -38,7 +38,7 @@ def build(data: bytes, dnn: Dnn) -> bytes:
     weights, graph = read_state_dict(data), Graph()
     encoder = Encoder(weights, graph)
     x = encoder.stages(INPUT)[-1]
-    x = encoder.relu6(encoder.convolution(x, "features.18.0", "features.18.1"))
+    x = encoder.relu6(encoder.convolution(x, "features.18.0"))
     x = graph.node("GlobalAveragePool", [x], "pool")
     x = graph.node("Flatten", [x], "features", axis=1)
     dense = [
@@ -75,7 +75,7 @@ class Encoder:
         Returns what each row of the paper's table makes: 16, 24, 32, 64, 96, 160 and 320 channels,
         at a 2nd, 4th, 8th, 16th, 16th, 32nd and 32nd of the input's side.
         """
-        x = self.relu6(self.convolution(x, "features.0.0", "features.0.1", stride=2))
+        x = self.relu6(self.convolution(x, "features.0.0", stride=2))
         made, channels, index = [], 32, 1
         for expansion, out_channels, blocks, first_stride in _STAGES:
             for block in range(blocks):
@@ -87,13 +87,12 @@ class Encoder:
             made.append(x)
         return made
 
-    def convolution(self, x: str, name: str, norm: str, *, stride: int = 1, groups: int = 1) -> str:
-        """Add a convolution with its norm folded in."""
+    def convolution(self, x: str, name: str, *, stride: int = 1, groups: int = 1) -> str:
+        """Add a convolution, of that stride and groups, with the norm that follows it folded in."""
+        block, _, index = name.rpartition(".")
         parts = ("weight", "bias", "running_mean", "running_var")
-        kernel, bias = fold_batch_norm(
-            self._weights[f"{name}.weight"],
-            {part: self._weights[f"{norm}.{part}"] for part in parts},
-        )
+        norm = {part: self._weights[f"{block}.{int(index) + 1}.{part}"] for part in parts}
+        kernel, bias = fold_batch_norm(self._weights[f"{name}.weight"], norm)
         return self._graph.convolution(
             x, name, kernel=kernel, bias=bias, stride=stride, groups=groups
         )
@@ -106,8 +105,6 @@ class Encoder:
         """Expand 1x1 (but in the first block), filter each channel 3x3, project 1x1."""
         prefix, step = f"features.{index}.conv", 0
         if f"{prefix}.3.weight" in self._weights:
-            x = self.relu6(self.convolution(x, f"{prefix}.0.0", f"{prefix}.0.1"))
-            step = 1
-        depthwise = (f"{prefix}.{step}.0", f"{prefix}.{step}.1")
-        x = self.relu6(self.convolution(x, *depthwise, stride=stride, groups=hidden))
-        return self.convolution(x, f"{prefix}.{step + 1}", f"{prefix}.{step + 2}")
+            x, step = self.relu6(self.convolution(x, f"{prefix}.0.0")), 1
+        x = self.relu6(self.convolution(x, f"{prefix}.{step}.0", stride=stride, groups=hidden))
+        return self.convolution(x, f"{prefix}.{step + 1}")

@@ -84,8 +84,10 @@ class Graph:
 
 
 def load(data: bytes) -> Any:
-    """Return the ModelProto in `data`."""
-    return onnx.load_from_string(data)
+    """Return the ModelProto in `data`, its first input called INPUT."""
+    model = onnx.load_from_string(data)
+    rename(model, {model.graph.input[0].name: INPUT})
+    return model
 
 
 def rename(model: Any, names: dict[str, str]) -> None:

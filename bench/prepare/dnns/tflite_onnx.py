@@ -21,15 +21,7 @@ from pipelines.tasks import Dnn
 Array = npt.NDArray[Any]
 
 _DTYPES = {tflite.TensorType.FLOAT32: np.float32, tflite.TensorType.FLOAT16: np.float16}
-_OPTIONS = {
-    "ADD": tflite.AddOptions,
-    "AVERAGE_POOL_2D": tflite.Pool2DOptions,
-    "CONV_2D": tflite.Conv2DOptions,
-    "DEPTHWISE_CONV_2D": tflite.DepthwiseConv2DOptions,
-    "MUL": tflite.MulOptions,
-    "RESIZE_BILINEAR": tflite.ResizeBilinearOptions,
-    "SUB": tflite.SubOptions,
-}
+_OPTIONS = {number: name for name, number in vars(tflite.BuiltinOptions).items()}
 _ELEMENTWISE = {
     "ABS": "Abs",
     "ADD": "Add",
@@ -49,7 +41,7 @@ def build(data: bytes, dnn: Dnn) -> bytes:
     if not tflite.Model.ModelBufferHasIdentifier(data, 0):
         raise SourceError(
             "cannot read the network: it is no TensorFlow Lite file",
-            hint="correct its pin in bench/prepare/pins.py",
+            hint="correct its pin in bench/prepare/pins.toml",
         )
     return _Network(tflite.Model.GetRootAs(data, 0)).build(dnn)
 
@@ -64,9 +56,9 @@ class _Operation:
         self.inputs: list[int] = operator.InputsAsNumpy().tolist()
         (self.output,) = operator.OutputsAsNumpy().tolist()
         self.options: Any = None
-        if self.kind in _OPTIONS:
-            self.options = _OPTIONS[self.kind]()
-            self.options.Init(operator.BuiltinOptions().Bytes, operator.BuiltinOptions().Pos)
+        if table := operator.BuiltinOptions():
+            self.options = getattr(tflite, _OPTIONS[operator.BuiltinOptionsType()])()
+            self.options.Init(table.Bytes, table.Pos)
         fused = getattr(self.options, "FusedActivationFunction", lambda: 0)()
         self.need(fused == tflite.ActivationFunctionType.NONE, "only without a fused activation")
 
@@ -75,7 +67,7 @@ class _Operation:
         if not condition:
             raise SourceError(
                 f"cannot turn {self.kind} into ONNX: known is {known}",
-                hint="pin another network in bench/prepare/pins.py, or extend this module",
+                hint="pin another network in bench/prepare/pins.toml, or extend this module",
             )
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
-import struct
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,51 +16,37 @@ import numpy.typing as npt
 
 from pipelines.errors import SourceError
 
+Array = npt.NDArray[Any]
+
 _MAGIC = 0x1950A86A20F9469CFC6C
 
-# What the unpickler and the reader raise on bytes that are no state dict.
+# What the unpickler and numpy raise on bytes that are no state dict.
 _MALFORMED = (
-    pickle.UnpicklingError,
-    AttributeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    ValueError,
+    *(pickle.UnpicklingError, AttributeError, EOFError, IndexError, KeyError, MemoryError),
+    *(TypeError, ValueError),
 )
 
-_DTYPES: dict[str, npt.DTypeLike] = {
-    "FloatStorage": np.dtype("<f4"),
-    "LongStorage": np.dtype("<i8"),
-}
 
-
-@dataclass(frozen=True)
-class _Tensor:
-    """A tensor as pickled: which storage it views, and how. Offset and strides are in elements."""
-
-    storage: str
-    dtype: npt.DTypeLike
-    offset: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-
-
-def read_state_dict(data: bytes) -> dict[str, npt.NDArray[Any]]:
+def read_state_dict(data: bytes) -> dict[str, Array]:
     """Return name → array of the state dict in `data`, the bytes of a .pth file.
 
     Raises SourceError when it is not such a file, or asks for anything but tensors.
     """
     file = io.BytesIO(data)
+    unpickler = _Unpickler(file)
     try:
-        if _Unpickler(file).load() != _MAGIC:
+        if unpickler.load() != _MAGIC:
             raise pickle.UnpicklingError("it does not begin as torch.save's files do")
-        for _skipped in ("protocol version", "system"):
-            _Unpickler(file).load()
-        tensors: dict[str, _Tensor] = _Unpickler(file).load()
-        keys: list[str] = _Unpickler(file).load()
-        storages = _read_storages(file, keys, {t.storage: t.dtype for t in tensors.values()})
-        return {name: _view(tensor, storages) for name, tensor in tensors.items()}
+        _protocol, _system, tensors, keys = (unpickler.load() for _ in range(4))
+        if sorted(keys) != sorted(unpickler.storages):
+            raise ValueError("what follows is not what its tensors are made of")
+        # What the tensors are views of follows the pickles: an element count, then the elements.
+        for storage in (unpickler.storages[key] for key in keys):
+            if int.from_bytes(file.read(8), "little") != storage.size:
+                raise EOFError("it ends too early")
+            content = file.read(storage.nbytes)
+            storage[:] = np.frombuffer(content, storage.dtype, storage.size)
+        return dict(tensors)
     except _MALFORMED as error:
         raise SourceError(
             f"cannot read the weights: {error}",
@@ -71,52 +55,31 @@ def read_state_dict(data: bytes) -> dict[str, npt.NDArray[Any]]:
 
 
 class _Unpickler(pickle.Unpickler):
+    """Makes each tensor a view of one of `storages`, flat arrays that are still to be filled."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.storages: dict[str, Array] = {}
+
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild_tensor
-        if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        known = {
+            "collections.OrderedDict": OrderedDict,
+            "torch._utils._rebuild_tensor_v2": _view,
+            "torch.FloatStorage": "<f4",
+            "torch.LongStorage": "<i8",
+        }
+        if f"{module}.{name}" not in known:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return known[f"{module}.{name}"]
 
-    def persistent_load(self, pid: Any) -> tuple[str, npt.DTypeLike]:
-        _kind, dtype, key, *_rest = pid
-        return key, dtype
-
-
-def _rebuild_tensor(
-    storage: tuple[str, npt.DTypeLike],
-    offset: int,
-    size: tuple[int, ...],
-    stride: tuple[int, ...],
-    *_gradient: Any,
-) -> _Tensor:
-    key, dtype = storage
-    return _Tensor(key, dtype, offset, size, stride)
+    def persistent_load(self, pid: Any) -> Array:
+        _kind, dtype, key, _device, size, *_rest = pid
+        return self.storages.setdefault(key, np.empty(size, dtype))
 
 
-def _read_storages(
-    file: io.BytesIO, keys: list[str], dtypes: dict[str, npt.DTypeLike]
-) -> dict[str, npt.NDArray[Any]]:
-    """Read the flat arrays that follow the pickles: an element count, then the elements."""
-    storages = {}
-    for key in keys:
-        head = file.read(8)
-        if len(head) < 8:
-            raise EOFError("it ends too early")
-        (count,) = struct.unpack("<q", head)
-        dtype = np.dtype(dtypes[key])
-        storages[key] = np.frombuffer(file.read(count * dtype.itemsize), dtype, count)
-    return storages
-
-
-def _view(tensor: _Tensor, storages: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Return a contiguous copy of the tensor. Raises ValueError when it leaves its storage."""
-    return np.ndarray(
-        tensor.size,
-        tensor.dtype,
-        storages[tensor.storage],
-        offset=tensor.offset * np.dtype(tensor.dtype).itemsize,
-        strides=[step * np.dtype(tensor.dtype).itemsize for step in tensor.stride],
-    ).copy()
+def _view(
+    storage: Array, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_gradient: Any
+) -> Array:
+    """Raises TypeError or ValueError when it leaves the storage; all in elements."""
+    step = storage.itemsize
+    return np.ndarray(size, storage.dtype, storage, offset * step, [each * step for each in stride])

@@ -4,49 +4,44 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
-from bench.prepare.doctor.checks import Check, wish
+from bench.prepare.doctor.host import Check, Host, wish
 from pipelines.processes import is_free
 
 _OLDEST = (2, 24)
 """Of the Compose plugin: docker-compose.cpu.yml takes something away, which older ones cannot."""
 
 
-def check_docker() -> Check:
+def check_docker(host: Host) -> Check:
     """Docker, and its plugin for Compose."""
     cure = "install Docker Engine and its Compose plugin 2.24 or newer; only Compose needs them"
-    if shutil.which("docker") is None:
+    if host.which("docker") is None:
         return Check("docker", "optional", "none", cure)
-    version = _says("docker", "compose", "version", "--short").strip().removeprefix("v")
+    version = host.says("docker", "compose", "version", "--short").removeprefix("v")
     numbers = re.match(r"(\d+)\.(\d+)", version)
     fits = numbers is not None and (int(numbers[1]), int(numbers[2])) >= _OLDEST
     detail = f"Compose {version}" if version else "Docker without Compose"
-    if fits and not _says("docker", "version", "--format", "{{.Server.Version}}").strip():
-        return Check("docker", "optional", f"{detail}, but its engine does not answer", _START)
+    if fits and not host.says("docker", "version", "--format", "{{.Server.Version}}"):
+        detail, fits = f"{detail}, but its engine does not answer", False
+        cure = "start it (systemctl start docker), or become a member of the group docker"
     return wish("docker", fits, detail, cure=cure)
 
 
-_START = "start it (systemctl start docker), or become a member of the group docker"
-
-
-def check_ports(root: Path) -> Check:
+def check_ports(host: Host) -> Check:
     """The ports that Compose publishes must be free, unless it is Compose that listens there."""
-    ports = {name: port for name, port in _environment(root).items() if name.endswith("_PORT")}
+    ports = {name: port for name, port in _environment(host).items() if name.endswith("_PORT")}
     taken = [f"{port} ({name})" for name, port in ports.items() if _is_taken(port)]
     detail = f"in use: {', '.join(taken)}" if taken else f"{len(ports)} for Compose are free"
     cure = "if it is not Compose itself that listens there, set other ports in .env"
     return wish("ports", not taken, detail, cure=cure)
 
 
-def check_owner(root: Path) -> Check:
+def check_owner(host: Host) -> Check:
     """The containers write into folders of the checkout."""
-    runs_as = _environment(root).get("RUN_AS", "")
+    runs_as = _environment(host).get("RUN_AS", "")
+    folders = [host.root / name for name in ("results", "triton_repo")]
+    owners = {each.name: str(each.stat().st_uid) for each in folders if each.is_dir()}
     wanted = runs_as.split(":")[0]
-    folders = [root / name for name in ("results", "triton_repo") if (root / name).is_dir()]
-    owners = {folder.name: str(folder.stat().st_uid) for folder in folders}
     others = [f"{name} of {owner}" for name, owner in owners.items() if owner != wanted]
     detail = f"Compose runs as {runs_as}" + (f", but {', '.join(others)}" if others else "")
     cure = f"for Compose: chown -R {runs_as} {' '.join(owners)}"
@@ -55,10 +50,10 @@ def check_owner(root: Path) -> Check:
     return wish("owner", not others, detail, cure=cure)
 
 
-def _environment(root: Path) -> dict[str, str]:
+def _environment(host: Host) -> dict[str, str]:
     """What .env says, but for what the shell's environment says otherwise."""
     try:
-        lines = (root / ".env").read_text().splitlines()
+        lines = (host.root / ".env").read_text().splitlines()
     except OSError:
         return {}
     pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
@@ -70,11 +65,3 @@ def _is_taken(port: str) -> bool:
         return not is_free(int(port))
     except (OverflowError, ValueError):
         return True
-
-
-def _says(*command: str) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout

@@ -10,6 +10,7 @@ import io
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from PIL import Image, ImageOps
@@ -24,7 +25,6 @@ PHOTOGRAPHS = (
 )
 """Of small, medium and large; another order gives other pictures."""
 
-_TILE_WIDTH, _TILE_HEIGHT = 297, 288
 _MAX_ATTEMPTS = 200
 
 
@@ -100,38 +100,28 @@ def cut(
     return ImageOps.mirror(part) if chance.random() < 0.5 else part
 
 
-def _cut_out(
-    recipe: Recipe, photographs: Photographs, chance: random.Random
+def _tile(
+    recipe: Recipe, photographs: Photographs, chance: random.Random, *, tile: tuple[int, int]
 ) -> tuple[Image.Image, Truth]:
-    """A part of one photograph that is large enough."""
-    return _cut_from_any(photographs, recipe.width, recipe.height, chance), Truth()
-
-
-def _mosaic(
-    recipe: Recipe, photographs: Photographs, chance: random.Random
-) -> tuple[Image.Image, Truth]:
-    """Parts of photographs side by side."""
+    """Parts of photographs side by side, each scaled to the tile's size; a single one as it is."""
+    width, height = tile
     picture = Image.new("RGB", (recipe.width, recipe.height))
-    for top in range(0, recipe.height, _TILE_HEIGHT):
-        for left in range(0, recipe.width, _TILE_WIDTH):
-            tile = _cut_from_any(photographs, _TILE_WIDTH, _TILE_HEIGHT, chance)
-            picture.paste(tile, (left, top))
+    large = [each for each in photographs.values() if each.width >= width and each.height >= height]
+    for top in range(0, recipe.height, height):
+        for left in range(0, recipe.width, width):
+            part = cut(chance.choice(large), width, height, chance=chance)
+            if part.size == picture.size:
+                return part, Truth()  # its photograph's comment, if there is one, stays in it
+            picture.paste(part, (left, top))
     return picture, Truth()
 
 
-def _cut_from_any(
-    photographs: Photographs, width: int, height: int, chance: random.Random
-) -> Image.Image:
-    """A part of some photograph that holds `width` x `height` pixels, scaled down to that."""
-    photograph = chance.choice(
-        [each for each in photographs.values() if each.width >= width and each.height >= height]
-    )
-    return cut(photograph, width, height, chance=chance)
-
-
 RECIPES: dict[str, Recipe] = {
-    "small": Recipe(60, 70, 3_500, 4_500, tuple(range(90, 96)), PHOTOGRAPHS, _cut_out),
-    "medium": Recipe(500, 375, 100_000, 120_000, tuple(range(92, 97)), PHOTOGRAPHS, _cut_out),
-    "large": Recipe(3564, 2880, 9_000_000, 10_000_000, tuple(range(96, 99)), PHOTOGRAPHS, _mosaic),
+    name: Recipe(*size, *span, tuple(qualities), PHOTOGRAPHS, partial(_tile, tile=tile))
+    for name, size, tile, span, qualities in (
+        ("small", (60, 70), (60, 70), (3_500, 4_500), range(90, 96)),
+        ("medium", (500, 375), (500, 375), (100_000, 120_000), range(92, 97)),
+        ("large", (3564, 2880), (297, 288), (9_000_000, 10_000_000), range(96, 99)),
+    )
 }
-"""The sets of photographs by name; their sizes are our choice."""
+"""The sets of photographs by name; their sizes, and those of the parts, are our choice."""

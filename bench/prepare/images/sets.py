@@ -23,9 +23,10 @@ import msgspec
 import PIL
 from PIL import Image
 
-from bench.prepare.images.recipes import RECIPES, Photographs, Truth, make_jpeg
+from bench.prepare.images.recipes import RECIPES, Photographs, make_jpeg
 from bench.prepare.images.scenes import MOST, SCENES
 from bench.prepare.pins import DOWNLOADS, MEMBERS, read_members
+from bench.record.files import as_json
 from pipelines.errors import SourceError
 from pipelines.preprocess.jpeg import MAX_PIXELS
 
@@ -116,26 +117,18 @@ def build_images(
     return [folder / name for name in names]
 
 
-def ensure_images(
-    names: Sequence[str], *, folder: Path = IMAGES, downloads: Path = DOWNLOADS
+def need_images(
+    specs: Iterable[str], *, folder: Path = IMAGES, downloads: Path = DOWNLOADS
 ) -> None:
-    """Build those of the named sets that are not there; a folder of the user's is left alone.
+    """Build what is missing, and look whether each set, or folder of the user's, has images.
 
-    Raises SourceError as `build_images` does.
-    """
-    missing = [name for name in names if name in SETS and not (folder / name).is_dir()]
-    build_images(folder, sets=missing, downloads=downloads)
-
-
-def need_images(specs: Iterable[str]) -> None:
-    """Build what is missing, and look whether each set or folder has images.
-
-    Raises SourceError as `ensure_images` and `images_of` do.
+    Raises SourceError as `build_images` and `images_of` do.
     """
     specs = list(specs)
-    ensure_images(specs)
+    missing = [spec for spec in specs if spec in SETS and not (folder / spec).is_dir()]
+    build_images(folder, sets=missing, downloads=downloads)
     for spec in specs:
-        images_of(spec)
+        images_of(spec, folder=folder)
 
 
 def images_of(spec: str, *, folder: Path = IMAGES) -> ImageSet:
@@ -144,20 +137,16 @@ def images_of(spec: str, *, folder: Path = IMAGES) -> ImageSet:
     Raises SourceError when the set is not built, or when there is no such folder or image in it.
     """
     source = folder / spec if spec in SETS else Path(spec)
+    if not source.is_dir() and spec in SETS:
+        cure = f"run 'bench images --sets {spec}'"
+        raise SourceError(f"the image set {spec!r} is not built", hint=cure)
     if not source.is_dir():
-        if spec in SETS:
-            raise SourceError(
-                f"the image set {spec!r} is not built", hint=f"run 'bench images --sets {spec}'"
-            )
         raise SourceError(
             f"{spec!r} is neither an image set nor a folder",
             hint=f"name a folder of JPEG files, or one of the sets: {KNOWN}",
         )
-    paths = sorted(
-        path
-        for path in source.iterdir()
-        if path.suffix.lower() in (".jpg", ".jpeg") and path.is_file()
-    )
+    files = (path for path in source.iterdir() if path.is_file())
+    paths = sorted(path for path in files if path.suffix.lower() in (".jpg", ".jpeg"))
     if not paths:
         raise SourceError(
             f"there is no *.jpg or *.jpeg file in {source}",
@@ -201,43 +190,29 @@ def _sources(name: str) -> dict[str, str]:
 
 
 def _build_set(folder: Path, photographs: Photographs, *, count: int, seed: int) -> None:
-    """Build one set beside its folder, then put it in the folder's place."""
+    """Build one set beside its folder, then put it in the folder's place; progress is on stderr."""
+    recipe, kind = SETS[folder.name], folder.name.split("-")[0]  # faces-3 and -4 share backgrounds
+    own = {photograph: photographs[photograph] for photograph in recipe.photographs}
+    files: list[IndexedFile] = []
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+    # Threads help, since Pillow resizes and encodes outside the interpreter's lock.
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary, ThreadPoolExecutor() as pool:
         new = Path(temporary) / "new"
         new.mkdir()
-        files = _write_images(new, folder.name, photographs, count=count, seed=seed)
-        assert len({file.sha256 for file in files}) == count, "two images of the set are alike"
-        encoder = f"Pillow {PIL.__version__}"
-        index = Index(_BUILDER_VERSION, seed, count, _sources(folder.name), encoder, files)
-        text = msgspec.json.format(msgspec.json.encode(index), indent=2)
-        (new / "index.json").write_bytes(text + b"\n")
-        if folder.exists():
-            folder.rename(Path(temporary) / "old")
-        new.rename(folder)
-
-
-def _write_images(
-    folder: Path, name: str, photographs: Photographs, *, count: int, seed: int
-) -> list[IndexedFile]:
-    """Write the set's images as they are made, showing progress on stderr."""
-    recipe = SETS[name]
-    own = {photograph: photographs[photograph] for photograph in recipe.photographs}
-    kind = name.split("-")[0]  # by which faces-3 and faces-4 have a background in common
-    files: list[IndexedFile] = []
-
-    def make(position: int) -> tuple[bytes, Truth]:
-        return make_jpeg(recipe, own, seed=f"{seed} {kind} {position}")
-
-    # Threads help, since Pillow resizes and encodes outside the interpreter's lock.
-    with ThreadPoolExecutor() as pool:
-        made = pool.map(make, range(count))
-        label = f"making {count} {name} images"
+        seeds = [f"{seed} {kind} {position}" for position in range(count)]
+        made = pool.map(lambda each: make_jpeg(recipe, own, seed=each), seeds)
+        label = f"making {count} {folder.name} images"
         with click.progressbar(made, length=count, label=label, file=sys.stderr) as progress:
             for position, (jpeg, truth) in enumerate(progress):
-                path = folder / f"{position:03d}.jpg"
+                path = new / f"{position:03d}.jpg"
                 path.write_bytes(jpeg)
                 digest = hashlib.sha256(jpeg).hexdigest()
                 size = (recipe.width, recipe.height, len(jpeg))
                 files.append(IndexedFile(path.name, digest, *size, truth.faces, truth.words))
-    return files
+        assert len({file.sha256 for file in files}) == count, "two images of the set are alike"
+        encoder = f"Pillow {PIL.__version__}"
+        index = Index(_BUILDER_VERSION, seed, count, _sources(folder.name), encoder, files)
+        (new / "index.json").write_bytes(as_json(index) + b"\n")
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
+        new.rename(folder)

@@ -47,6 +47,10 @@ class Checkout:
     environment: dict[str, str]
     speaks: Speech = WORDS
 
+    def worker(self, settings: Settings, stage: str) -> list[str]:
+        """Return the command of a worker of the stage."""
+        return [str(self.python), *self.speaks.worker(settings, stage)]
+
 
 def here() -> Checkout:
     """Return this checkout, as it is now, changes included."""

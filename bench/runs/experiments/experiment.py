@@ -22,13 +22,15 @@ from bench.compare.randomization import FEWEST, difference, is_sure
 from bench.compare.thresholds import Threshold
 from bench.generator.session import COOLDOWN_NS
 from bench.record import folders
+from bench.runs.equipment import crew
 from bench.runs.experiments.blocks import Enough, Record, Timing, make_slices
 from bench.runs.experiments.checkouts import Checkout, checked_out, here
 from bench.runs.experiments.paused_load import Load
 from bench.runs.experiments.side import Side
-from bench.runs.experiments.start import end, equipped, staffed
+from bench.runs.experiments.start import as_child, equipped
 from bench.runs.progress import say_where
 from pipelines.errors import VisiontaxError
+from pipelines.processes import stop_all
 
 REQUESTS_A_SLICE = 10
 """A slice should have room for as many requests of a user, one after the other."""
@@ -58,7 +60,9 @@ def _standing(
                 run = folder / side.name
                 run.mkdir()
                 click.echo(f"warming up {side.title} ...", err=True)
-                workers = crews.enter_context(staffed(side, settings, at=at))
+                workers = crews.enter_context(
+                    crew(settings, command=at.worker, name=f"worker-{side.name}", **as_child(at))
+                )
                 loads[side.name] = load = Load(side, settings, into=run, at=at, workers=workers)
                 load.wait()
                 load.take()
@@ -69,7 +73,7 @@ def _standing(
         finally:
             if len(loads) == len(sides):
                 time.sleep(COOLDOWN_NS / 1e9)  # a run's last second does not count
-            end([load.process for load in loads.values()])
+            stop_all([load.child for load in loads.values()])
             for load in loads.values():
                 load.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,9 +13,10 @@ from bench.record import records, scenario
 from bench.runs.equipment import folder
 from bench.runs.experiments.checkouts import Checkout
 from bench.runs.experiments.side import Side
-from bench.runs.experiments.start import _by, _spawn, complaint
-from bench.runs.run import Plan
+from bench.runs.experiments.start import as_child
+from bench.runs.run import LOG, Plan
 from pipelines.errors import ServerError, VisiontaxError
+from pipelines.processes import Child
 from pipelines.servers import control
 
 LOAD_TIMEOUT_S = 120.0
@@ -41,50 +43,60 @@ class Load:
         *,
         into: Path,
         at: Checkout,
-        workers: list[int],
+        workers: Sequence[Child],
     ) -> None:
         self.side, self.folder = side, into
         self._traced = settings.server if settings.traced else None
-        self._log = into / "locust.log"
         plan = Plan(settings, duration_s=LONG_S, repository=side.repository)
-        spec, total_s = plan.load(into.resolve(), paused=True, workers=workers)
-        command = at.speaks.load(spec, total_s=total_s, program=at.load)
+        pids = [each.process.pid for each in workers]
+        spec, total_s = plan.load(into.resolve(), paused=True, workers=pids)
         (into / records.TURNS).touch()
         self._turns = (into / records.TURNS).open("rb")
-        self.process = _spawn(_by(at, command), log=self._log, at=at)
+        self.child = Child(
+            f"the load of {side.title}",
+            [str(at.python), *at.speaks.load(spec, total_s=total_s, program=at.load)],
+            log=into / LOG,
+            is_ready=lambda _: self._turn(running=False) is not None,
+            start_timeout_s=LOAD_TIMEOUT_S,
+            **as_child(at),
+        )
 
     def wait(self) -> None:
         """Return when it stands ready. Raises VisiontaxError in its own words when it cannot."""
-        self._await(running=False, seconds=LOAD_TIMEOUT_S)
+        self.child.wait_ready()
 
     def take(self) -> int:
         """Let it go on, and return since when it does, on the monotonic clock in ns."""
-        self.process.send_signal(signal.SIGUSR2)
-        return self._await(running=True, seconds=TURN_TIMEOUT_S)
+        return self._change(running=True)
 
     def rest(self) -> None:
         """Pause it, and return when its last request has ended."""
-        self.process.send_signal(signal.SIGUSR2)
-        self._await(running=False, seconds=TURN_TIMEOUT_S)
+        self._change(running=False)
 
-    def _await(self, *, running: bool, seconds: float) -> int:
-        deadline = time.monotonic() + seconds
-        while True:
-            line = self._turns.readline()
-            if line:
-                turn = msgspec.json.decode(line, type=records.Turn)
-                if turn.running == running:
-                    return turn.time_ns
-                continue
-            if self.process.poll() is not None:
-                raise complaint(self._log, what=f"the load of {self.side.title}")
+    def _change(self, *, running: bool) -> int:
+        """Have it do so, and return since when it does."""
+        self.child.process.send_signal(signal.SIGUSR2)
+        deadline = time.monotonic() + TURN_TIMEOUT_S
+        while (since_ns := self._turn(running=running)) is None:
+            if not self.child.alive:
+                said = self.child.complaint()
+                raise VisiontaxError(f"{self.child.name} has failed: {said.words}", hint=said.hint)
             if time.monotonic() > deadline:
                 raise VisiontaxError(
-                    f"the load of {self.side.title} has not {'gone on' if running else 'paused'} "
-                    f"after {seconds:.0f} s",
-                    hint=f"a request takes too long, or the disk is full; see {self._log}",
+                    f"{self.child.name} has not {'gone on' if running else 'paused'} "
+                    f"after {TURN_TIMEOUT_S:.0f} s",
+                    hint=f"a request takes too long, or the disk is full; see {self.child.log}",
                 )
             time.sleep(POLL_S)
+        return since_ns
+
+    def _turn(self, *, running: bool) -> int | None:
+        """Return since when it goes on, or rests, on the monotonic clock; None when not yet."""
+        while line := self._turns.readline():
+            turn = msgspec.json.decode(line, type=records.Turn)
+            if turn.running == running:
+                return turn.time_ns
+        return None
 
     def confirm(self) -> None:
         """Raise DiedError when its server is there no more."""
@@ -118,10 +130,7 @@ class Load:
     def close(self) -> None:
         """Keep what it said where that is worth reading. It has ended."""
         self._turns.close()
-        if (self.folder / records.MANIFEST).exists() and not _warnings(self._log):
-            self._log.unlink()
-
-
-def _warnings(log: Path) -> list[str]:
-    lines = log.read_text(errors="replace").splitlines()
-    return [line for line in lines if line.startswith(("warning: ", "error: ", "Traceback"))]
+        telling = ("warning: ", "error: ", "Traceback")
+        worth = any(line.startswith(telling) for line in self.child.lines())
+        if (self.folder / records.MANIFEST).exists() and not worth:
+            (self.folder / LOG).unlink()

@@ -4,19 +4,17 @@ The client puts the image on the broker and gathers what comes back on a topic o
 regions from the first stage, the answers about them from the second.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 import uuid
 
-from pipelines import processes
-from pipelines.brokers import REPLIES, Broker, broker
+from pipelines import processes, tasks
+from pipelines.brokers import REPLIES, broker
 from pipelines.errors import BrokerError, EngineError
-from pipelines.tasks import Chain
 from pipelines.topologies.brokered import messages
 from pipelines.topologies.brokered.gathering import Arrived, Pending, gather
 from pipelines.topologies.outcome import Outcome
+from pipelines.topologies.scenario import Setup
 
 TIMEOUT_S = 30.0
 """After so long a request that is not answered has failed."""
@@ -80,10 +78,11 @@ class Collector:
 class Brokered:
     """The topologies with a broker, as one user runs them."""
 
-    def __init__(self, chain: Chain, *, kind: str, url: str) -> None:
-        self._chain, self._key = chain, (kind, url)
-        self._link: Broker = broker(kind, url)
-        self._topic = messages.images_topic(chain.name)
+    def __init__(self, setup: Setup) -> None:
+        self._chain = tasks.chain(setup.pipeline)
+        self._key = (str(setup.topology), str(setup.broker))
+        self._link = broker(*self._key)
+        self._topic = messages.images_topic(setup.pipeline)
         self._collector = _collector_of(self._key)
 
     def __call__(self, image: bytes, *, request_id: str) -> Outcome:

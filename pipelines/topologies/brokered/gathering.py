@@ -2,8 +2,6 @@
 everything that was done for it.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 Every message carries when its sender began to pack it and when it gave it to the broker's client.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from pipelines.errors import VisiontaxError
+from pipelines.errors import words
 from pipelines.spans import Span, Trail
 
 T = TypeVar("T")
@@ -122,11 +120,10 @@ def hop(sent: Sent, *, to: str, taken_ns: int, items: int = 1, critical: bool = 
 
 def given_up(item: Image | Crop, error: Exception) -> tuple[str, bytes]:
     """Return the Failure of an image or a crop, with the topic it goes to."""
-    words = str(error) if isinstance(error, VisiontaxError) else f"{type(error).__name__}: {error}"
     if isinstance(item, Image):
-        return item.reply_to, encode(Failure(item.request, None, words))
-    words = f"crop {item.index}: {words}"
-    return item.reply_to, encode(Failure(item.request, item.index, words))
+        return item.reply_to, encode(Failure(item.request, None, words(error)))
+    said = f"crop {item.index}: {words(error)}"
+    return item.reply_to, encode(Failure(item.request, item.index, said))
 
 
 def readable(taken: Sequence[bytes], decode: Callable[[bytes], T]) -> list[T]:

@@ -1,7 +1,5 @@
 """How crops travel between the stages: as raw pixels, as JPEG, or by reference (a claim check)."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Sequence
@@ -13,9 +11,9 @@ import numpy as np
 from pipelines.brokers.claims import Claims
 from pipelines.errors import BrokerError, ImageError, VisiontaxError
 from pipelines.preprocess import jpeg
-from pipelines.tasks.inputs import ModelInput, Pixels
+from pipelines.tasks.tensors import ModelInput, Pixels
 from pipelines.topologies.brokered.messages import Crop
-from pipelines.topologies.scenario import FORMS
+from pipelines.topologies.scenario import Setup
 from pipelines.topologies.steps import Crops
 
 QUALITY = 95
@@ -23,15 +21,11 @@ QUALITY = 95
 
 
 class Packing:
-    """Packs crops into messages' contents and back; `claims_url` is the Redis of references."""
+    """Packs crops into messages' contents and back."""
 
-    def __init__(self, form: str, *, claims_url: str | None) -> None:
-        if form not in FORMS:
-            raise VisiontaxError(
-                f"unknown form of crops: {form}", hint=f"known forms: {', '.join(FORMS)}"
-            )
-        self.form = form
-        self._claims = None if claims_url is None else Claims(claims_url)
+    def __init__(self, setup: Setup) -> None:
+        self.form = setup.crops
+        self._claims = Claims(setup.claims) if setup.claims else None
 
     def pack(self, crops: Crops) -> list[bytes]:
         """Return what goes into the messages, a crop each."""
@@ -46,26 +40,29 @@ class Packing:
         self, messages: Sequence[Crop], model_input: ModelInput
     ) -> list[Pixels | VisiontaxError]:
         """Return the pixels of each message, or why it has none."""
-        contents: list[bytes | VisiontaxError] = [message.content for message in messages]
-        claimed = [i for i, message in enumerate(messages) if message.form == "reference"]
-        fetched = self._fetch([messages[i].content for i in claimed])
-        for i, content in zip(claimed, fetched, strict=True):
-            contents[i] = content
+        keys = [_key(message) for message in messages if message.form == "reference"]
+        fetched = iter(self._fetch(keys))
         return [
-            _opened(content, message.form, model_input)
-            for content, message in zip(contents, messages, strict=True)
+            _opened(
+                next(fetched) if message.form == "reference" else message.content,
+                message.form,
+                model_input,
+            )
+            for message in messages
         ]
 
     def drop(self, messages: Sequence[Crop]) -> None:
         """Forget what answered messages refer to."""
-        keys = [_key(message.content) for message in messages if message.form == "reference"]
+        keys = [_key(message) for message in messages if message.form == "reference"]
         if keys and self._claims:
             with contextlib.suppress(BrokerError):  # then they expire
                 self._claims.drop(keys)
 
-    def _fetch(self, keys: Sequence[bytes]) -> list[bytes | VisiontaxError]:
+    def _fetch(self, keys: Sequence[str]) -> list[bytes | VisiontaxError]:
+        if not keys:
+            return []
         try:
-            kept = self._known().fetch([_key(key) for key in keys]) if keys else []
+            kept = self._known().fetch(keys)
         except VisiontaxError as error:
             return [error] * len(keys)
         gone = ImageError("the crop is gone: Redis does not keep it any more")
@@ -90,8 +87,8 @@ def _to_jpeg(crop: Pixels) -> bytes:
     return data.tobytes()
 
 
-def _key(content: bytes) -> str:
-    return content.decode(errors="replace")
+def _key(message: Crop) -> str:
+    return message.content.decode(errors="replace")
 
 
 def _opened(

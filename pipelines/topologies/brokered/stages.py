@@ -4,25 +4,23 @@ Every request that cannot be served gets a Failure. Where a stage raises BrokerE
 does not have all of what came of the messages.
 """
 
-from __future__ import annotations
-
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
+from pipelines import tasks
 from pipelines.brokers import Broker
 from pipelines.engines.engine import Engine
 from pipelines.errors import VisiontaxError
-from pipelines.spans import Span, Trail
-from pipelines.tasks import Chain
-from pipelines.tasks.inputs import Pixels
+from pipelines.spans import Span
+from pipelines.tasks.tensors import Pixels
 from pipelines.topologies.brokered import messages
 from pipelines.topologies.brokered.packing import Packing
 from pipelines.topologies.outcome import Outcome
-from pipelines.topologies.steps import FirstStage, SecondStage, cut
+from pipelines.topologies.scenario import Setup
+from pipelines.topologies.steps import Crops, FirstOfChain, SecondStage
 
 IN_FLIGHT = 64
 """How many crops may wait for a second stage before a first stage holds back."""
@@ -53,14 +51,13 @@ class Valve:
 class First:
     """Takes images, finds their regions, and puts the crops on for the second stage."""
 
-    def __init__(
-        self, link: Broker, ask: Engine, chain: Chain, *, way: str, place: str, packing: Packing
-    ) -> None:
-        self._link, self._chain, self._way, self._packing = link, chain, way, packing
-        self._stage = FirstStage(ask, chain.first, way=way, place=place, where="first")
-        self._crops = messages.crops_topic(chain.name)
+    def __init__(self, link: Broker, ask: Engine, setup: Setup) -> None:
+        self._link, self._packing = link, Packing(setup)
+        self._stage = FirstOfChain(ask, setup, where="first")
+        self._crops = messages.crops_topic(setup.pipeline)
         self._valve = Valve(link, self._crops, limit=IN_FLIGHT)
-        self.topic, self.most = messages.images_topic(chain.name), 1
+        self.topic, self.most = messages.images_topic(setup.pipeline), 1
+        self.close = self._packing.close
 
     def work(self, taken: Sequence[bytes], *, taken_ns: int) -> None:
         """Serve the images that were taken off the broker at `taken_ns`."""
@@ -73,10 +70,7 @@ class First:
     def _serve(self, image: messages.Image, *, taken_ns: int) -> None:
         outcome = Outcome(None, spans=messages.hop(image.sent, to="first", taken_ns=taken_ns))
         outcome.spans.append(Span("consume", taken_ns, time.monotonic_ns(), "first"))
-        found = self._stage(image.jpeg, request_id=image.request, outcome=outcome, keep_pixels=True)
-        regions = np.ascontiguousarray(found.answer, np.float32)
-        crops, spans = cut(self._chain, regions, image.jpeg, found.pixels, self._way, "first")
-        outcome.spans += spans
+        regions, crops = self._stage(image.jpeg, request_id=image.request, outcome=outcome)
         self._publish(crops, image, outcome)
         start = time.monotonic_ns()
         reply = messages.FirstReply(
@@ -88,7 +82,7 @@ class First:
         )
         self._link.put(image.reply_to, [messages.encode(reply)])
 
-    def _publish(self, crops: Any, image: messages.Image, outcome: Outcome) -> None:
+    def _publish(self, crops: Crops, image: messages.Image, outcome: Outcome) -> None:
         if not len(crops):
             return
         start = time.monotonic_ns()
@@ -101,28 +95,22 @@ class First:
             outcome.spans.append(Span("encode", waited, packed, "first", len(crops)))
             waited = packed
         sent = messages.sent_now(waited, together=len(crops))
-        self._link.put(
-            self._crops,
-            [
-                messages.encode(
-                    messages.Crop(
-                        image.request, image.reply_to, index, self._packing.form, content, sent
-                    )
-                )
-                for index, content in enumerate(contents)
-            ],
+        made = (
+            messages.Crop(image.request, image.reply_to, index, self._packing.form, content, sent)
+            for index, content in enumerate(contents)
         )
+        self._link.put(self._crops, [messages.encode(crop) for crop in made])
 
 
 class Second:
     """Takes crops of whatever requests, in batches, and replies to their askers."""
 
-    def __init__(
-        self, link: Broker, ask: Engine, chain: Chain, *, packing: Packing, most: int
-    ) -> None:
-        self._link, self._chain, self._packing = link, chain, packing
-        self._stage = SecondStage(ask, chain, where="second")
-        self.topic, self.most = messages.crops_topic(chain.name), most
+    def __init__(self, link: Broker, ask: Engine, setup: Setup) -> None:
+        self._link, self._packing = link, Packing(setup)
+        self._chain = tasks.chain(setup.pipeline)
+        self._stage = SecondStage(ask, self._chain, where="second")
+        self.topic, self.most = messages.crops_topic(setup.pipeline), setup.batch
+        self.close = self._packing.close
         self._number = 0
 
     def work(self, taken: Sequence[bytes], *, taken_ns: int) -> None:
@@ -130,52 +118,49 @@ class Second:
         crops = messages.readable(taken, messages.decode_crop)
         unpacked = self._packing.unpack(crops, self._chain.second.input)
         consumed_ns = time.monotonic_ns()
-        good, pixels, bad = [], [], []
+        good: list[tuple[messages.Crop, Pixels]] = []
         for crop, content in zip(crops, unpacked, strict=True):
             if isinstance(content, VisiontaxError):
-                bad.append(messages.given_up(crop, content))
+                put_all(self._link, [messages.given_up(crop, content)])
             else:
-                good.append(crop)
-                pixels.append(content)
-        put_all(self._link, bad)
+                good.append((crop, content))
         if good:
-            stage = "decode" if good[0].form == "jpeg" else "consume"
+            stage = "decode" if good[0][0].form == "jpeg" else "consume"
             before = Span(stage, taken_ns, consumed_ns, "second", len(crops))
-            self._answer(good, pixels, taken_ns=taken_ns, before=before)
+            self._answer(good, taken_ns=taken_ns, before=before)
         self._packing.drop(crops)
 
     def _answer(
-        self, crops: list[messages.Crop], pixels: list[Pixels], *, taken_ns: int, before: Span
+        self, crops: list[tuple[messages.Crop, Pixels]], *, taken_ns: int, before: Span
     ) -> None:
         """Read the crops together; should that fail, one by one, so that none fails another."""
         self._number += 1
         outcome = Outcome(None, spans=[before])
-        request_id = f"{crops[0].request}/{crops[0].index}/{self._number}"
+        first, _ = crops[0]
+        request_id = f"{first.request}/{first.index}/{self._number}"
         try:
-            answers = self._stage(np.stack(pixels), request_id=request_id, outcome=outcome)
+            pixels = np.stack([pixels for _, pixels in crops])
+            answers = self._stage(pixels, request_id=request_id, outcome=outcome)
         except Exception as error:
             if len(crops) == 1:
-                put_all(self._link, [messages.given_up(crops[0], error)])
-                return
-            for crop, content in zip(crops, pixels, strict=True):
-                self._answer([crop], [content], taken_ns=taken_ns, before=before)
+                put_all(self._link, [messages.given_up(first, error)])
+            else:
+                for each in crops:
+                    self._answer([each], taken_ns=taken_ns, before=before)
             return
-        put_all(self._link, self._replies(crops, answers, taken_ns=taken_ns, trail=outcome.trail()))
-
-    def _replies(
-        self, crops: list[messages.Crop], answers: list[bytes], *, taken_ns: int, trail: Trail
-    ) -> list[tuple[str, bytes]]:
-        """Return the reply to each request in the batch, with the topic it goes to."""
-        start = time.monotonic_ns()
+        trail, start = outcome.trail(), time.monotonic_ns()
         readings: dict[tuple[str, str], list[messages.Reading]] = defaultdict(list)
-        for crop, answer in zip(crops, answers, strict=True):
+        for (crop, _), answer in zip(crops, answers, strict=True):
             reading = messages.Reading(crop.index, answer, crop.sent)
             readings[crop.request, crop.reply_to].append(reading)
         sent = messages.sent_now(start, together=len(crops))
-        return [
-            (topic, messages.encode(messages.SecondReply(request, read, taken_ns, trail, sent)))
-            for (request, topic), read in readings.items()
-        ]
+        put_all(
+            self._link,
+            (
+                (topic, messages.encode(messages.SecondReply(request, read, taken_ns, trail, sent)))
+                for (request, topic), read in readings.items()
+            ),
+        )
 
 
 def put_all(link: Broker, addressed: Iterable[tuple[str, bytes]]) -> None:

@@ -1,0 +1,39 @@
+"""A headless Chromium, and pages that say what went wrong in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from need import NEEDS, need, on_path
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The browser that tests share."""
+    need("chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        program = on_path(*NEEDS["chromium"].programs)
+        started = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield started
+        started.close()
+
+
+def opened(context: Any, path: Path) -> Any:
+    """The page of the file with all its details shown; `faults` is what went wrong meanwhile."""
+    page = context.new_page()
+    page.faults = []
+    page.on("console", lambda message: page.faults.append(message.text))
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("dialog", lambda dialog: (page.faults.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda asked: asked.url != path.as_uri() and page.faults.append(asked.url))
+    page.goto(path.as_uri(), wait_until="load")
+    page.evaluate("document.querySelectorAll('details').forEach(it => it.open = true)")
+    page.wait_for_timeout(200)
+    return page
