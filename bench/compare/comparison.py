@@ -146,8 +146,10 @@ def find(seen: Observations) -> list[Row]:
 
 def _row(seen: Observations, metric: str, known: Difference | None) -> Row:
     a, b = seen.a[metric], seen.b[metric]
-    both = (a > 0) & (b > 0)
-    used = (a[both], b[both]) if seen.paired else (a[a > 0], b[b > 0])
+    used = a[a > 0], b[b > 0]
+    if seen.paired:
+        both = (a > 0) & (b > 0)
+        used = a[both], b[both]
     if not all(map(len, used)):  # the stage is of one side only, so there is no ratio
         return Row(metric=metric, a=typical(a), b=typical(b), ratio=None)
     if known is None and min(map(len, used)) >= FEWEST:
