@@ -9,14 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from bench.compare.comparison import Comparison, typical, within
-from bench.compare.measured import absent, in_blocks, noise, of_summary, told
+from bench.compare.comparison import Comparison, Remark, moved, typical
+from bench.compare.measured import absent, in_blocks, of_summary
 from bench.compare.observations import STAGE, Observations, log_ratios
-from bench.compare.randomization import FEWEST, Difference, chance_beyond, difference
+from bench.compare.randomization import (
+    FEWEST,
+    Difference,
+    chance_beyond,
+    chances_above,
+    difference,
+)
 from bench.compare.stored import Experimented, Run, comparison_of
 from bench.compare.thresholds import Threshold
 from bench.ledger.summary import Summary
@@ -33,7 +40,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     `a` and `b` are in requests/s, ms or parts of 1, `a` None of an absolute limit. Of a change,
     `ratio` is B over A, `low` to `high` its 95 % interval, and `chance` how often coin tosses
-    alone give a change as bad; else they are None. `why` is why it is no pass, or empty.
+    alone give a change as bad; else they are None. `why` is why it is no pass, empty of one.
     """
 
     threshold: str
@@ -45,7 +52,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     low: float | None = None
     high: float | None = None
     chance: float | None = None
-    why: str = ""
+    why: Remark = ()
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,12 +66,11 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     absolute limits alone a `run`.
     """
 
-    schema: int
+    schema: int = SCHEMA
     outcome: str
     exit_code: int
-    sentence: str
     decisions: list[Decision]
-    doubts: list[str]
+    doubts: list[Remark]
     rate: float
     noise: float | None = None
     moved_ms: dict[str, float] = {}
@@ -83,16 +89,15 @@ def of_run(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
     measured = of_summary(summary)
     decisions = [_absolute(one, measured) for one in thresholds]
     codes = ", ".join(dict.fromkeys(issue.code for issue in summary.issues if issue.invalid))
-    doubts = [] if summary.valid else [f"the run is INVALID ({codes})"]
+    doubts: list[Remark] = [] if summary.valid else [("invalid", "the run", codes)]
     return _gate(decisions, doubts=doubts, run=summary)
 
 
-def of_turns(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
-    """Return what an experiment's folder says of thresholds, B measured against A.
+def of_turns(stored: Experimented, thresholds: Sequence[Threshold]) -> Gate:
+    """Return what an experiment says of thresholds, B measured against A.
 
-    Raises VisiontaxError when a side finished no request, or lacks a metric.
+    Raises VisiontaxError when B finished no request in its window, or a side lacks a metric.
     """
-    stored = Experimented.read(folder)
     experiment, seen, comparison = stored.experiment, stored.seen, comparison_of(stored)
     measured = of_summary(stored.b.summary)
     # A report counts the other side's turns as time, so its throughput is not the side's own.
@@ -105,16 +110,20 @@ def of_turns(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
     ]
     doubts = list(comparison.doubts)
     if experiment.stopped in ("interrupted", None):
-        doubts.append("the experiment did not come to its end")
-    if seen.left_out:
-        lost = len(seen.left_out)
-        doubts.append(f"a side finished no request in {lost} of {lost + seen.counts[0]} blocks")
+        doubts.append(("unfinished",))
+    if lost := len(seen.left_out):
+        doubts.append(("silent", str(lost), lost + seen.counts[0]))
+    longer = moved(seen)
+    surely = surely_longer(seen)
+    suspects = [stage for stage in longer if stage in surely] or list(longer)
+    worse = any(one.outcome == REGRESSION and one.ratio is not None for one in decisions)
     return _gate(
         decisions,
         doubts=doubts,
-        noise=noise(folder / "a", experiment.slices, settle_s=experiment.settle_s),
-        moved=_moved(seen),
-        longer=_surely_longer(seen),
+        noise=seen.noise,
+        moved_ms=longer,
+        explained=comparison.explained,
+        blamed=suspects[0] if worse and suspects and not doubts else None,
         comparison=comparison,
     )
 
@@ -139,25 +148,18 @@ def _surely_kept(threshold: Threshold, seen: Observations, *, allowed: float) ->
     return chance_beyond(blocks, factor=threshold.limit, above=not threshold.below) <= allowed
 
 
-def _moved(seen: Observations) -> dict[str, float]:
-    """How much longer each stage takes in B, in ms, longest first."""
-    found = {}
-    for name in seen.metrics:
-        both = [side[name][np.isfinite(side[name])] for side in (seen.a, seen.b)]
-        if name.startswith(STAGE) and all(map(len, both)):
-            found[name.removeprefix(STAGE)] = float(both[1].mean() - both[0].mean())
-    return dict(sorted(found.items(), key=lambda stage: -stage[1]))
-
-
-def _surely_longer(seen: Observations) -> list[str]:
-    """The stages that take longer in B, and not by accident: a machine's whims hit them all."""
-    logs = {name: seen.logs(name) for name in seen.metrics if name.startswith(STAGE)}
-    return [
-        name.removeprefix(STAGE)
-        for name, blocks in logs.items()
-        if len(blocks) >= FEWEST
-        and chance_beyond(blocks, factor=1.0, above=True) <= RATE / len(logs)
-    ]
+def surely_longer(seen: Observations) -> list[str]:
+    """Return the stages that take longer in B, and not by accident: a machine's whims hit all."""
+    names = [name for name in seen.metrics if name.startswith(STAGE)]
+    a, b = (np.column_stack([side[name] for name in names]) for side in (seen.a, seen.b))
+    known = (a > 0) & (b > 0)
+    enough = known.sum(axis=0) >= FEWEST
+    if not enough.any():
+        return []
+    logs = np.zeros_like(a)  # a block that is not known says nothing for one side or the other
+    logs[known] = np.log(b[known] / a[known])
+    sure = enough & (chances_above(logs) <= RATE / len(names))
+    return [name.removeprefix(STAGE) for name, one in zip(names, sure, strict=True) if one]
 
 
 def relative(threshold: Threshold, seen: Observations, *, allowed: float) -> Decision:
@@ -176,7 +178,7 @@ def relative(threshold: Threshold, seen: Observations, *, allowed: float) -> Dec
         outcome=NOISY,
         a=typical(a),
         b=typical(b),
-        why=f"{len(blocks)} blocks are too few",
+        why=("few", len(blocks)),
     )
     if len(blocks) < FEWEST:
         return decision
@@ -184,7 +186,7 @@ def relative(threshold: Threshold, seen: Observations, *, allowed: float) -> Dec
     # Who demands an improvement asks whether it was missed; else "no change" is what was hoped for.
     hoped = min(threshold.limit, 1.0) if threshold.below else max(threshold.limit, 1.0)
     chance = chance_beyond(blocks, factor=hoped, above=threshold.below)
-    outcome, why = _outcome(threshold, found, sure=chance <= allowed)
+    outcome, *why = _outcome(threshold, found, sure=chance <= allowed)
     return msgspec.structs.replace(
         decision,
         outcome=outcome,
@@ -194,21 +196,18 @@ def relative(threshold: Threshold, seen: Observations, *, allowed: float) -> Dec
         low=found.low,
         high=found.high,
         chance=chance,
-        why=why,
+        why=tuple(why),
     )
 
 
-def _outcome(threshold: Threshold, found: Difference, *, sure: bool) -> tuple[str, str]:
+def _outcome(threshold: Threshold, found: Difference, *, sure: bool) -> tuple[str, ...]:
     """What is decided of a change, and why it is no pass. `sure` means that it is no accident."""
-    about = f"B/A is {within(found.ratio, found.low, found.high)}"
     if not threshold.allows(found.ratio):
-        if sure:
-            return REGRESSION, about
-        return NOISY, f"{about}, which may well be chance"
+        return (REGRESSION, "beyond") if sure else (NOISY, "chance")
     worst = found.high if threshold.below else found.low
     if not threshold.allows(worst) and found.low <= 1 <= found.high:
-        return NOISY, f"{about}: no change, or one beyond the limit"
-    return PASS, ""
+        return NOISY, "wide"
+    return (PASS,)
 
 
 def _absolute(threshold: Threshold, measured: dict[str, float]) -> Decision:
@@ -222,49 +221,21 @@ def _absolute(threshold: Threshold, measured: dict[str, float]) -> Decision:
         outcome=PASS if kept else REGRESSION,
         a=None,
         b=value,
-        why="" if kept else f"it is {told(threshold.metric, value)}",
+        why=() if kept else ("absolute",),
     )
 
 
-def _gate(
-    decisions: list[Decision],
-    *,
-    doubts: list[str],
-    noise: float | None = None,
-    moved: dict[str, float] | None = None,
-    longer: Sequence[str] = (),
-    comparison: Comparison | None = None,
-    run: Summary | None = None,
-) -> Gate:
+def _gate(decisions: list[Decision], *, doubts: list[Remark], **found: Any) -> Gate:
+    """The worst of the decisions, none of which holds where there are doubts."""
     if doubts:
         decisions = [msgspec.structs.replace(one, outcome=INVALID) for one in decisions]
     seen = {one.outcome for one in decisions}
     outcome = next(one for one in (INVALID, REGRESSION, NOISY, PASS) if one in seen)
-    moved = moved or {}
-    suspects = [stage for stage in moved if stage in longer] or list(moved)
-    worse = any(one.outcome == REGRESSION and one.ratio is not None for one in decisions)
     return Gate(
-        schema=SCHEMA,
         outcome=outcome,
         exit_code=EXIT[outcome],
-        sentence=_sentence(outcome, decisions, doubts=doubts),
         decisions=decisions,
         doubts=doubts,
         rate=RATE,
-        noise=noise,
-        moved_ms=moved,
-        explained=comparison.explained if comparison else {},
-        blamed=suspects[0] if worse and suspects else None,
-        comparison=comparison,
-        run=run,
+        **found,
     )
-
-
-def _sentence(outcome: str, decisions: Sequence[Decision], *, doubts: Sequence[str]) -> str:
-    if outcome == INVALID:
-        return f"invalid: {'; '.join(doubts)}"
-    if outcome == PASS:
-        many = len(decisions)
-        return "pass: the limit is kept" if many == 1 else f"pass: all {many} limits are kept"
-    told = "; ".join(f"{one.threshold}: {one.why}" for one in decisions if one.outcome == outcome)
-    return f"{'regression' if outcome == REGRESSION else 'too noisy to tell'}: {told}"

@@ -1,20 +1,16 @@
-"""What a threshold is about: a metric in a run, or of a side in each block, and its noise."""
+"""What a threshold is about: a metric in a run, or of a side in each block."""
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from bench.compare.observations import QUANTILES, STAGE, Slice
+from bench.compare.observations import QUANTILES, STAGE
 from bench.compare.randomization import Floats
 from bench.compare.thresholds import ERRORS
 from bench.ledger.summary import Summary
-from bench.ledger.units import clean, number
-from bench.record import records
+from bench.ledger.units import clean
 from pipelines.errors import VisiontaxError
 from pipelines.spans import HOP
 
@@ -55,35 +51,6 @@ def of_summary(summary: Summary) -> dict[str, float]:
         ERRORS: summary.errors / summary.requests,
     }
     return {name: value for name, value in found.items() if value is not None}
-
-
-def noise(folder: Path, slices: Sequence[Slice], *, settle_s: float) -> float | None:
-    """Return how far A's mean latencies in the two slices of a block are apart, a part of 1.
-
-    It is the root mean square over the blocks; `folder` is A's run. None when in no block both
-    slices finished a request.
-    """
-    ours = sorted((one for one in slices if one.side == "a"), key=lambda one: one.start_ns)
-    starts = [one.start_ns + round(settle_s * 1e9) for one in ours]
-    took: list[list[int]] = [[] for _ in ours]
-    schema = records.read_manifest(folder).schema
-    for request in records.read_requests(folder, schema=schema):
-        at = bisect_right(starts, request.due_ns) - 1
-        if at >= 0 and request.error is None and request.end_ns <= ours[at].end_ns:
-            took[at].append(request.end_ns - request.due_ns)
-    blocks: dict[int, list[float]] = {}
-    for one, latencies in zip(ours, took, strict=True):
-        if latencies:
-            blocks.setdefault(one.block, []).append(math.log(sum(latencies) / len(latencies)))
-    apart = [(pair[1] - pair[0]) ** 2 for pair in blocks.values() if len(pair) > 1]
-    return math.expm1(math.sqrt(sum(apart) / len(apart))) if apart else None
-
-
-def told(metric: str, value: float) -> str:
-    """Return a value with its unit."""
-    if metric.endswith("_share"):
-        return f"{number(100 * value)} %"
-    return f"{number(value)}{'/s' if metric == 'throughput' else ' ms'}"
 
 
 def absent(metric: str, where: str, known: Sequence[str]) -> VisiontaxError:

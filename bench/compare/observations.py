@@ -8,8 +8,8 @@ A side's two slices of a block are taken together: its percentiles are of all th
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.compare.randomization import LOOKS, Floats
-from bench.ledger.attribution import COLUMNS, Ints, Ledger, ledger, records_of
-from bench.record import files, records, trace
+from bench.ledger import reading
+from bench.ledger.attribution import COLUMNS, Ints, Ledger
+from bench.record import files
 from pipelines.errors import ResultsError
-from pipelines.spans import Request
 
 SCHEMA = 1
 EXPERIMENT = "ab.json"
@@ -66,9 +66,10 @@ class Observations:
     """What was seen of both sides, by metric: `throughput` in requests/s, the others in ms.
 
     `a` and `b` hold an array [observations] for `throughput`, `mean`, `p50`, `p95`, `p99` and
-    `stage.NAME` of every stage; 0 where a stage took no time, NaN where it is unknown. An
-    observation is a block or a run; `paired` says that A's and B's belong together one by one.
-    `left_out` are the blocks in which a side finished no request.
+    `stage.NAME` of every stage; 0 where a stage took no time, NaN where it is unknown. Those of
+    blocks also hold `apart`, the logarithm of the mean latency in a side's second slice over that
+    in its first. An observation is a block or a run; `paired` says that A's and B's belong together
+    one by one. `left_out` are the blocks in which a side finished no request.
     """
 
     a: dict[str, Floats]
@@ -90,6 +91,15 @@ class Observations:
             for name in ("throughput", "mean", *QUANTILES, *stages)
             if any((side[name] > 0).any() for side in (self.a, self.b) if name in side)
         ]
+
+    @property
+    def noise(self) -> float | None:
+        """How far A's mean latencies in the two slices of a block are apart, a part of 1.
+
+        It is the root mean square over the blocks, None where in none both finished a request.
+        """
+        apart = self.a["apart"][np.isfinite(self.a["apart"])]
+        return float(np.expm1(np.sqrt((apart**2).mean()))) if len(apart) else None
 
     def logs(self, metric: str) -> Floats:
         """Return the logarithm of B over A of the pairs that have one, [pairs]."""
@@ -114,39 +124,60 @@ def read_experiment(folder: Path) -> Experiment:
     return files.read_versioned(path, Experiment, newest=SCHEMA, named=named, absent=absent)
 
 
-def observe(folder: Path) -> Observations:
-    """Return what the whole blocks of an experiment say, also while it goes on.
+class Watch:
+    """An experiment's blocks as they come: each look reads only what is new.
 
-    Raises ResultsError when the folder is damaged, when there is no whole block, or when in none
-    of them both sides finished a request.
+    `read` is what the last look has read of each side.
     """
-    experiment = read_experiment(folder)
-    whole = _whole(experiment.slices)
-    if not whole:
-        raise ResultsError(
-            f"{folder} has no whole block of {PER_BLOCK} slices",
-            hint="run 'bench ab' with a larger --budget",
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.read: dict[str, reading.Reading] = {}
+        self._places: dict[str, Counter[Path]] = {side: Counter() for side in SIDES}
+        self._found: dict[str, dict[str, Floats]] = {side: {} for side in SIDES}
+        self._blocks: list[int] = []
+
+    def look(self) -> Observations:
+        """Return what the whole blocks say, also while the experiment goes on.
+
+        Raises ResultsError when the folder is damaged, when there is no whole block, or when in
+        none of them both sides finished a request.
+        """
+        experiment = read_experiment(self.folder)
+        fresh = [one for one in _whole(experiment.slices) if one.block not in self._blocks]
+        self._blocks += dict.fromkeys(one.block for one in fresh)
+        if not self._blocks:
+            raise ResultsError(
+                f"{self.folder} has no whole block of {PER_BLOCK} slices",
+                hint="run 'bench ab' with a larger --budget",
+            )
+        for side in SIDES if fresh else ():
+            self.read[side] = reading.read(self.folder / side, places=self._places[side])
+            ours = [one for one in fresh if one.side == side]
+            settle_ns = round(experiment.settle_s * 1e9)
+            new = metrics_of(self.read[side].ledger, ours, settle_ns=settle_ns)
+            old = self._found[side]
+            self._found[side] = {
+                name: np.concatenate([old.get(name, new[name][:0]), new[name]]) for name in new
+            }
+        return self._paired(*self._found.values())
+
+    def _paired(self, a: dict[str, Floats], b: dict[str, Floats]) -> Observations:
+        finished = {"a": a["mean"] > 0, "b": b["mean"] > 0}
+        both = finished["a"] & finished["b"]
+        if not both.any():
+            silent = min(SIDES, key=lambda side: finished[side].sum())
+            amount = "no request" if not finished[silent].any() else "too few requests"
+            raise ResultsError(
+                f"{silent.upper()} finished {amount} in its slices: there is nothing to compare",
+                hint=f"'bench report {self.folder / silent}' shows its errors; or make --slice "
+                "longer",
+            )
+        return Observations(
+            {name: values[both] for name, values in a.items()},
+            {name: values[both] for name, values in b.items()},
+            left_out=tuple(np.array(self._blocks)[~both].tolist()),
         )
-    settle_ns = round(experiment.settle_s * 1e9)
-    a, b = (
-        _side(folder / side, [one for one in whole if one.side == side], settle_ns=settle_ns)
-        for side in SIDES
-    )
-    finished = {side: found["mean"] > 0 for side, found in (("a", a), ("b", b))}
-    both = finished["a"] & finished["b"]
-    if not both.any():
-        silent = min(SIDES, key=lambda side: finished[side].sum())
-        amount = "no request" if not finished[silent].any() else "too few requests"
-        raise ResultsError(
-            f"{silent.upper()} finished {amount} in its slices: there is nothing to compare",
-            hint=f"'bench report {folder / silent}' shows its errors; or make --slice longer",
-        )
-    numbers = sorted({one.block for one in whole})
-    return Observations(
-        {name: values[both] for name, values in a.items()},
-        {name: values[both] for name, values in b.items()},
-        left_out=tuple(block for block, known in zip(numbers, both, strict=True) if not known),
-    )
 
 
 def _whole(slices: Iterable[Slice]) -> list[Slice]:
@@ -163,52 +194,50 @@ def _whole(slices: Iterable[Slice]) -> list[Slice]:
     ]
 
 
-def _side(folder: Path, slices: Sequence[Slice], *, settle_ns: int) -> dict[str, Floats]:
-    """One side's metrics in each block."""
-    manifest = records.read_manifest(folder)
+def metrics_of(ledger: Ledger, slices: Sequence[Slice], *, settle_ns: int) -> dict[str, Floats]:
+    """Return one side's metrics in each whole block, [blocks], from the ledger of its requests."""
     slices = sorted(slices, key=lambda one: one.start_ns)
     starts = np.array([one.start_ns + settle_ns for one in slices])
     ends = np.array([one.end_ns for one in slices])
-    requests = records.read_requests(folder, schema=manifest.schema)
-    counted = ledger(
-        records_of(_inside(requests, starts.tolist(), ends.tolist())),
-        trace.read(folder),
-        stages=manifest.stages,
-        apportion=records.read_apportion(folder),
-    )
+    at = np.searchsorted(starts, ledger.end_ns, side="right") - 1
+    inside = (at >= 0) & (ledger.end_ns <= ends[at])
+    counted, at = ledger.select(inside), at[inside]
     numbers, block = np.unique([one.block for one in slices], return_inverse=True)
-    at = np.searchsorted(starts, counted.end_ns, side="right") - 1
     seconds = np.bincount(block, weights=(ends - starts) / 1e9)
-    found = _metrics(counted, block[at], counts=counted.due_ns >= starts[at], blocks=len(numbers))
+    counts = counted.due_ns >= starts[at]
+    found = _metrics(counted, block[at], counts=counts, blocks=len(numbers))
     # What was due while the side settled has no latency that counts, but it kept its user from
     # asking again: without it the slower side would seem to have fewer requests than it had.
     found["throughput"] = np.bincount(block[at], minlength=len(numbers)) / seconds
+    many = np.bincount(at[counts], minlength=len(slices))
+    took = np.bincount(at[counts], weights=counted.latency_ns[counts], minlength=len(slices))
+    mean = np.divide(took, many, out=np.full(len(slices), np.nan), where=many > 0)
+    first, second = mean[np.argsort(block, kind="stable")].reshape(-1, PER_BLOCK // 2).T
+    found["apart"] = np.log(second / first)
     return found
-
-
-def _inside(requests: Iterable[Request], starts: list[int], ends: list[int]) -> Iterator[Request]:
-    """The requests that ended in a slice, after it had settled."""
-    for request in requests:
-        at = bisect_right(starts, request.end_ns) - 1
-        if at >= 0 and request.end_ns <= ends[at]:
-            yield request
 
 
 def _metrics(
     counted: Ledger, block: Ints, *, counts: npt.NDArray[np.bool_], blocks: int
 ) -> dict[str, Floats]:
     """The latencies and stages of the requests that count, by metric, [blocks]."""
-    found = {name: np.full(blocks, np.nan) for name in ("mean", *QUANTILES)}
-    found |= {STAGE + name: np.full(blocks, np.nan) for name in COLUMNS}
     told = counts & counted.joined if counted.joined.any() else counts
-    for number in range(blocks):
-        latencies = counted.latency_ns[counts & (block == number)] / 1e6
-        if len(latencies):
-            found["mean"][number] = latencies.mean()
-            for name, percent in QUANTILES.items():
-                found[name][number] = np.percentile(latencies, percent)
-        times = counted.time_ns[told & (block == number)] / 1e6
-        if len(times):
-            for name, mean in zip(COLUMNS, times.mean(axis=0), strict=True):
-                found[STAGE + name][number] = mean
-    return found
+    latencies = np.full((1 + len(QUANTILES), blocks), np.nan)
+    stages = np.full((len(COLUMNS), blocks), np.nan)
+    latency_ns, time_ns = counted.latency_ns[counts], counted.time_ns[told]
+    for number, rows in enumerate(_grouped(block[counts], blocks=blocks)):
+        if len(rows):
+            latency_ms = latency_ns[rows] / 1e6
+            percentiles = np.percentile(latency_ms, list(QUANTILES.values()))
+            latencies[:, number] = [latency_ms.mean(), *percentiles]
+    for number, rows in enumerate(_grouped(block[told], blocks=blocks)):
+        if len(rows):
+            stages[:, number] = (time_ns[rows] / 1e6).mean(axis=0)
+    names = ("mean", *QUANTILES, *(STAGE + name for name in COLUMNS))
+    return dict(zip(names, [*latencies, *stages], strict=True))
+
+
+def _grouped(block: Ints, *, blocks: int) -> list[Ints]:
+    """The rows of each block, in their order."""
+    order = np.argsort(block, kind="stable")
+    return np.split(order, np.searchsorted(block[order], np.arange(1, blocks)))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,7 @@ _STUDENT = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306
 _TOSSES = 30_000_000
 
 Floats = npt.NDArray[np.float64]
+Signs = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,8 @@ def differences(
     as `difference` does.
     """
     _check(blocks)
-    random = np.random.default_rng(seed)
-    low, high = _interval(blocks, random, resamples)
-    signs = _signs(len(blocks), random, flips)
+    drawn, signs = _tossed(len(blocks), seed, resamples, flips)
+    low, high = _interval(blocks, drawn)
     chance = _part(np.abs(_sums(signs, blocks)) >= _reached(np.abs(blocks.sum(axis=0))), signs)
     ratio = np.exp(blocks.mean(axis=0))
     columns = (ratio, np.exp(low), np.exp(high), chance)
@@ -89,17 +90,24 @@ def differences(
     ]
 
 
-def chance_beyond(blocks: Floats, *, factor: float, above: bool, seed: int = 1) -> float:
+def chance_beyond(blocks: Floats, *, factor: float, above: bool) -> float:
     """Return how often coin tosses give as large a ratio were the true one `factor`.
 
     One-sided: with `above` false, as small a ratio. `factor` is positive, 1.05 for what may be 5 %
     more; `blocks` as for `difference`, which also says what is raised.
     """
-    _check(blocks[:, np.newaxis])
     away = (blocks - np.log(factor)) * (1 if above else -1)
-    signs = _signs(len(blocks), np.random.default_rng(seed), FLIPS)
-    column = away[:, np.newaxis]
-    return float(_part(_sums(signs, column) >= _reached(column.sum(axis=0)), signs)[0])
+    return float(chances_above(away[:, np.newaxis])[0])
+
+
+def chances_above(blocks: Floats, *, seed: int = 1) -> Floats:
+    """Return how often coin tosses give as large a ratio were the true one 1, [questions].
+
+    `blocks` and what is raised are as for `differences`.
+    """
+    _check(blocks)
+    _, signs = _tossed(len(blocks), seed, 0, FLIPS)
+    return _part(_sums(signs, blocks) >= _reached(blocks.sum(axis=0)), signs)
 
 
 def between(a: Floats, b: Floats, *, seed: int = 1) -> Difference:
@@ -153,13 +161,24 @@ def _negligible(scale: Floats | float) -> Floats | float:
     return 1e-12 * (1 + np.abs(scale))
 
 
-def _interval(blocks: Floats, random: np.random.Generator, resamples: int) -> tuple[Floats, Floats]:
+@lru_cache(maxsize=2)
+def _tossed(count: int, seed: int, resamples: int, flips: int) -> tuple[Floats, Signs]:
+    """What all questions to so many blocks share: the resamples' weights, and the tosses.
+
+    The weights are [resamples, blocks]; the tosses are as `_signs` returns them.
+    """
+    random = np.random.default_rng(seed)
+    few = not resamples or count - 1 in _STUDENT
+    drawn = random.multinomial(count, np.full(count, 1 / count), 0 if few else resamples) / count
+    return drawn, _signs(count, random, flips)
+
+
+def _interval(blocks: Floats, drawn: Floats) -> tuple[Floats, Floats]:
     """The interval of each mean, from what resampled means are off, each by its own error."""
     count, mean = len(blocks), blocks.mean(axis=0)
     error = _error(blocks.T)
     if count - 1 in _STUDENT:
         return mean - _STUDENT[count - 1] * error, mean + _STUDENT[count - 1] * error
-    drawn = random.multinomial(count, np.full(count, 1 / count), resamples) / count
     low, high = mean.copy(), mean.copy()
     for column in np.flatnonzero(error > _negligible(mean)):
         centred = (blocks[:, column] - mean[column]) / error[column]
@@ -177,7 +196,7 @@ def _reach(off: Floats, errors: Floats) -> float:
     return float(np.quantile(np.abs(off[known]) / errors[known], LEVEL))
 
 
-def _signs(count: int, random: np.random.Generator, flips: int) -> npt.NDArray[np.int8]:
+def _signs(count: int, random: np.random.Generator, flips: int) -> Signs:
     """Tosses for so many blocks, [tosses, blocks], the one that happened among them.
 
     All there are where those are not more than `flips`.
@@ -190,7 +209,7 @@ def _signs(count: int, random: np.random.Generator, flips: int) -> npt.NDArray[n
     return tossed
 
 
-def _sums(signs: npt.NDArray[np.int8], blocks: Floats) -> Floats:
+def _sums(signs: Signs, blocks: Floats) -> Floats:
     """What each toss would have summed up to, [tosses, questions]."""
     rows = max(1, _TOSSES // (8 * max(blocks.shape)))
     return np.concatenate(
@@ -214,24 +233,23 @@ def looks(most: int) -> list[int]:
     return [count for count in LOOKS[:-1] if count < most] + [most]
 
 
-def is_sure(found: Difference, *, rate: float, looks: int = len(LOOKS), questions: int = 1) -> bool:
-    """Whether the difference is significant, where there can be so many looks.
+def is_sure(
+    chance: float | None, *, rate: float, looks: int = len(LOOKS), questions: int = 1
+) -> bool:
+    """Whether a difference of that chance is significant, where there can be so many looks.
 
     All looks together, and all questions asked of the same blocks, raise a false alarm in at most
     `rate` of the experiments without a difference.
     """
-    return found.chance <= rate / (looks * questions)
+    return chance is not None and chance <= rate / (looks * questions)
 
 
-def explained(stages: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+def explained(moved: Mapping[str, float]) -> dict[str, float]:
     """Return each stage's part of the difference of the mean latencies, largest first.
 
-    `stages` are the mean times of A and of B. The parts sum to 1; a stage that moved against the
+    `moved` is how much longer each takes in B. The parts sum to 1; a stage that moved against the
     whole has a negative one. Empty where the means are alike.
     """
-    moved = {stage: b - a for stage, (a, b) in stages.items()}
     total = sum(moved.values())
-    if not total:
-        return {}
-    parts = {stage: difference / total for stage, difference in moved.items()}
+    parts = {stage: longer / total for stage, longer in moved.items()} if total else {}
     return dict(sorted(parts.items(), key=lambda part: -part[1]))

@@ -9,22 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.compare.comparison import Comparison, Side, compare
+from bench.compare.comparison import Comparison, Remark, Side, compare
 from bench.compare.likeness import WORDS, differing, thing_of
 from bench.compare.observations import (
     QUANTILES,
-    SIDES,
     STAGE,
     Experiment,
     Observations,
-    observe,
+    Watch,
     read_experiment,
 )
 from bench.compare.randomization import Floats
-from bench.ledger import units
-from bench.ledger.reading import summary_of
+from bench.ledger import reading, units
+from bench.ledger.attribution import COLUMNS
 from bench.ledger.summary import Summary, describe
-from bench.record.records import Manifest, read_manifest
+from bench.record.records import Manifest
 from pipelines.errors import VisiontaxError
 
 LONGEST = 40
@@ -40,8 +39,9 @@ class Run:
 
     @staticmethod
     def read(folder: Path) -> Run:
-        """Read it. Raises ResultsError as `summary_of` does."""
-        return Run(read_manifest(folder), summary_of(folder))
+        """Read it. Raises ResultsError as `bench.ledger.reading.read` does."""
+        found = reading.read(folder)
+        return Run(found.manifest, found.summary())
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,11 @@ class Experimented:
 
     @staticmethod
     def read(folder: Path) -> Experimented:
-        """Read it. Raises ResultsError as `bench.compare.observations.observe` does."""
-        a_and_b = (Run.read(folder / side) for side in SIDES)
-        return Experimented(read_experiment(folder), observe(folder), *a_and_b)
+        """Read each side once. Raises ResultsError as `Watch.look` does."""
+        watch = Watch(folder)
+        seen = watch.look()
+        a, b = (Run(one.manifest, one.summary()) for one in watch.read.values())
+        return Experimented(read_experiment(folder), seen, a, b)
 
 
 def of_experiment(folder: Path) -> Comparison:
@@ -70,7 +72,7 @@ def comparison_of(stored: Experimented) -> Comparison:
     experiment, seen, a, b = stored.experiment, stored.seen, stored.a, stored.b
     words = re.findall(r"([a-z_-]+)=", f"{experiment.a} {experiment.b}")
     by = {thing for word in words for thing in WORDS.get(word, (word.replace("-", "_"),))}
-    stopped = {"interrupted": ["it was interrupted"], None: ["it still goes on"]}
+    stopped: dict[str | None, Remark] = {"interrupted": ("interrupted",), None: ("going on",)}
     return compare(
         seen,
         a=_side([a], experiment.a),
@@ -78,7 +80,7 @@ def comparison_of(stored: Experimented) -> Comparison:
         unit="block",
         shared=_shared([a, b]),
         doubts=_doubts([a], [b], by=by),
-        notes=stopped.get(experiment.stopped, []),
+        notes=[one for how, one in stopped.items() if how == experiment.stopped],
         looks_at_most=experiment.looks_at_most,
     )
 
@@ -115,31 +117,34 @@ def of_runs(a: Sequence[Run], b: Sequence[Run], *, by: Sequence[str] = ()) -> Co
     )
 
 
-def _in_a_row(a: Sequence[Run], b: Sequence[Run]) -> list[str]:
+def _in_a_row(a: Sequence[Run], b: Sequence[Run]) -> list[Remark]:
     """A note where one side was measured before the other, and not in turns with it."""
-    made = [[run.manifest.clock.get("unix_ns", 0) for run in side] for side in (a, b)]
+    made = {
+        name: [run.manifest.clock.get("unix_ns", 0) for run in side]
+        for name, side in (("A", a), ("B", b))
+    }
     if min(len(a), len(b)) == 1:
         return []
-    for first, second in ((0, 1), (1, 0)):
-        if max(made[first]) < min(made[second]):
-            names = "AB"[first], "AB"[second]
-            return ["all of {} was measured before {}: drift would look the same".format(*names)]
-    return []
+    return [
+        ("in a row", first, then)
+        for first, then in ("AB", "BA")
+        if max(made[first]) < min(made[then])
+    ]
 
 
 def _values(runs: Sequence[Run]) -> dict[str, Floats]:
     """The runs' metrics, as observations have them."""
-    stages = dict.fromkeys(stage for run in runs for stage in run.summary.stages)
-    rows = []
-    for run in runs:
-        latency = run.summary.latency_ms
-        row = {"throughput": run.summary.throughput_per_s}
-        row |= {name: getattr(latency, name) for name in ("mean", *QUANTILES)}
-        for stage in stages:
-            time = run.summary.stages.get(stage)
-            row[STAGE + stage] = time.mean_ms if time else 0.0
-        rows.append(row)
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    found = {
+        "throughput": [run.summary.throughput_per_s for run in runs],
+        **{
+            name: [getattr(run.summary.latency_ms, name) for run in runs]
+            for name in ("mean", *QUANTILES)
+        },
+    }
+    for stage in COLUMNS:
+        times = [run.summary.stages.get(stage) for run in runs]
+        found[STAGE + stage] = [time.mean_ms if time else 0.0 for time in times]
+    return {name: np.array(values) for name, values in found.items()}
 
 
 def _side(runs: Sequence[Run], label: str) -> Side:
@@ -169,21 +174,20 @@ def _shared(runs: Sequence[Run]) -> list[str]:
     return [units.clean(phrase) for phrase in told[0] if all(phrase in other for other in told)]
 
 
-def _doubts(a: Sequence[Run], b: Sequence[Run], *, by: set[str]) -> list[str]:
+def _doubts(a: Sequence[Run], b: Sequence[Run], *, by: set[str]) -> list[Remark]:
     """What is not alike besides the things compared, between the sides or within one."""
-    found = []
-    machines = [", ".join(sorted({describe(run.manifest) for run in side})) for side in (a, b)]
-    if len({describe(run.manifest) for run in [*a, *b]}) > 1:
-        found.append(f"other machine: A on {machines[0]}; B on {machines[1]}")
+    found: list[Remark] = []
+    machines = [sorted({describe(run.manifest) for run in side}) for side in (a, b)]
+    if len({*machines[0], *machines[1]}) > 1:
+        found.append(("machine", *map(", ".join, machines)))
     schemas = sorted({run.manifest.schema for run in [*a, *b]})
     if len(schemas) > 1:
-        found.append(f"other schema of the results: {' and '.join(map(str, schemas))}")
+        found.append(("schema", " and ".join(map(str, schemas))))
     apart = [name for name in differing(a[0].manifest, b[0].manifest) if name not in by]
     if apart:
-        also = "also " if by else ""
-        found.append(f"other settings: A and B {also}differ in {', '.join(apart)}")
+        found.append(("settings", "A and B also" if by else "A and B", ", ".join(apart)))
     for name, side in (("A", a), ("B", b)):
         mixed = {one for run in side[1:] for one in differing(side[0].manifest, run.manifest)}
         if mixed:
-            found.append(f"other settings: the runs of {name} differ in {', '.join(sorted(mixed))}")
-    return [units.clean(doubt) for doubt in found]
+            found.append(("settings", f"the runs of {name}", ", ".join(sorted(mixed))))
+    return found

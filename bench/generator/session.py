@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 
-from bench.generator import apportion
 from bench.generator.monitor import Monitor
 from bench.generator.spec import LoadSpec
 from bench.prepare.images.sets import ImageSet
@@ -80,6 +79,8 @@ class Session:
 
     def _apportion(self, settings: Settings) -> None:
         """Measure DALI's steps; a run whose images defeat that still has the whole box's time."""
+        from bench.generator import apportion  # here: importing DALI takes most of a second
+
         try:
             apportion.start(self.folder, images=settings.images, pipeline=settings.pipeline)
         except ServerError as error:

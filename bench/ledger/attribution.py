@@ -10,10 +10,10 @@ covers to `other`. Therefore a request's times are non-negative, and their sum i
 from __future__ import annotations
 
 import itertools
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Self
 
 import msgspec
@@ -32,6 +32,7 @@ _BY_RANK = sorted(STAGES, key=lambda name: -STAGES[name].priority)
 _RANK = np.array([[*_BY_RANK, OTHER].index(name) for name in COLUMNS])
 _CHUNK = 5_000
 _HERE = ("client", "generator")
+_SHARED = ("items", "critical")
 _COMPUTE = ("COMPUTE_START", "COMPUTE_INPUT_END", "COMPUTE_OUTPUT_START", "COMPUTE_END")
 
 Ints = npt.NDArray[np.int64]
@@ -86,59 +87,56 @@ class Records:
 
 
 def records_of(requests: Iterable[Request]) -> Records:
-    """Return the columns of the requests, holding on to none of them."""
+    """Return the columns of the requests, holding on to few of them at a time."""
     ids: list[str] = []
     called: list[str] = []
-    times, spans, calls, own = array("q"), array("q"), array("q"), array("q")
+    times, spans, calls = ([np.zeros((rows, 0), np.int64)] for rows in (2, 7, 5))
     failed = Counter[str]()
-    models: dict[str, int] = {}
-    for request in requests:
-        if request.error is not None:
-            failed[request.error] += 1
-            continue
-        row = len(ids)
-        ids.append(request.id)
-        times.extend((request.due_ns, request.end_ns))
-        bounds: dict[str, tuple[int, int]] = {}
-        for stage, start, end, where, items, critical in map(_fields, request.spans):
-            column = _INDEX.get(stage, _INDEX[OTHER])
-            spans.extend((row, column, start, end, max(1, items), critical))
-            if where not in _HERE:
-                first, last = bounds.get(where, (start, end))
-                bounds[where] = (min(first, start), max(last, end))
-        for where, (first, last) in bounds.items():
-            own.extend((row, models.setdefault(where, len(models)), first, last))
-        for id, sent, received, items, critical in map(_fields, request.calls):
-            called.append(id)
-            calls.extend((row, sent, received, max(1, items), critical))
-    due, done = _table(times, columns=2)
-    names = pd.Series(list(models), dtype="str")
-    own_table = pd.DataFrame(
-        dict(zip(("row", "model", "first", "last"), _table(own, columns=4), strict=True))
-    )
-    own_table["model"] = names.to_numpy()[own_table["model"].to_numpy()]
-    call_columns = ("row", "sent", "received", "items", "critical")
-    call_table = pd.DataFrame(dict(zip(call_columns, _table(calls, columns=5), strict=True)))
-    call_table["id"] = pd.Series(called, dtype="str")
-    return Records(
-        ids,
-        due,
-        done,
-        Spans(*_table(spans, columns=6)),
-        call_table,
-        own_table.astype({"model": "str"}),
-        failed,
-    )
+    places: dict[str, int] = {}
+    going = iter(requests)
+    while some := list(itertools.islice(going, _CHUNK)):
+        failed.update(one.error for one in some if one.error is not None)
+        done = [one for one in some if one.error is None]
+        took = [span for one in done for span in one.spans]
+        stage = _ints([_INDEX.get(span.stage, _INDEX[OTHER]) for span in took])
+        where = _ints([places.setdefault(span.where, len(places)) for span in took])
+        number = len(ids) + np.arange(len(done))
+        rows = np.repeat(number, _ints([len(one.spans) for one in done]))
+        spans.append(
+            np.stack([rows, stage, *_columns(took, "start_ns", "end_ns", *_SHARED), where])
+        )
+        asked = [call for one in done for call in one.calls]
+        rows = np.repeat(number, _ints([len(one.calls) for one in done]))
+        calls.append(np.stack([rows, *_columns(asked, "sent_ns", "received_ns", *_SHARED)]))
+        times.append(np.stack(_columns(done, "due_ns", "end_ns")))
+        ids += [one.id for one in done]
+        called += [call.id for call in asked]
+    *columns, where = np.concatenate(spans, axis=1)
+    found = Spans(*columns)
+    names = ("row", "sent", "received", "items", "critical")
+    exchanges = pd.DataFrame(dict(zip(names, np.concatenate(calls, axis=1), strict=True)))
+    exchanges["id"] = pd.Series(called, dtype="str")
+    away = ~np.isin(where, [places.get(here, -1) for here in _HERE])
+    models = pd.DataFrame(
+        {"row": found.request, "model": where, "first": found.start, "last": found.end}
+    )[away]
+    own = models.groupby(["row", "model"]).agg({"first": "min", "last": "max"}).reset_index()
+    own["model"] = own["model"].map(dict(enumerate(places))).astype("str")
+    due_ns, end_ns = np.concatenate(times, axis=1)
+    return Records(ids, due_ns, end_ns, found, exchanges, own, failed)
 
 
-_fields = msgspec.structs.astuple
+def _ints(values: Sequence[int]) -> Ints:
+    return np.array(values, np.int64)
 
 
-def _table(values: array[int], *, columns: int) -> Ints:
-    """The columns of rows that lie one after the other."""
-    if not values:
-        return np.zeros((columns, 0), np.int64)
-    return np.frombuffer(values, np.int64).reshape(-1, columns).T.copy()
+def _columns(things: Sequence[msgspec.Struct], *fields: str) -> list[Ints]:
+    """The whole numbers that each of the fields holds; work is shared by one item at least."""
+    found = [np.fromiter(map(attrgetter(name), things), np.int64, len(things)) for name in fields]
+    return [
+        np.maximum(1, one) if name == "items" else one
+        for name, one in zip(fields, found, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -1,50 +1,81 @@
-"""From the folder of a stored run to its summary."""
+"""From the folder of a stored run to its ledger and summary: its files are read once."""
 
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.ledger.attribution import ledger, records_of
+from bench.ledger.attribution import Ledger, ledger, records_of
 from bench.ledger.summary import Summary, summarise
 from bench.ledger.verdict import judge
 from bench.record import records, trace
 from pipelines.spans import Request
 
 
-def summary_of(folder: Path) -> Summary:
-    """Return the summary of a stored run, also of one that was cut off.
+@dataclass(frozen=True)
+class Reading:
+    """A stored run, also one that was cut off.
 
-    Raises ResultsError when the folder holds no run, or a damaged one.
+    `ledger` is of all its successful requests, whenever they were due; `failed` counts, by their
+    error, the others that were due in the window of measurement.
+    """
+
+    folder: Path
+    manifest: records.Manifest
+    ledger: Ledger
+    failed: Counter[str]
+
+    def summary(self) -> Summary:
+        """Return what it comes to in its window of measurement."""
+        manifest, due_ns = self.manifest, self.ledger.due_ns
+        start, end = manifest.window_start_ns, manifest.window_end_ns
+        inside = due_ns >= start if end is None else (due_ns >= start) & (due_ns < end)
+        counted = self.ledger.select(inside)
+        window_ns = (start, end or int(counted.end_ns.max(initial=start)))
+        return summarise(
+            manifest,
+            counted,
+            errors=self.failed.total(),
+            window_ns=window_ns,
+            paused_ns=records.read_paused_ns(self.folder, window_ns=window_ns),
+            samples=records.read_samples(self.folder),
+            issues=judge(manifest, counted, failed=self.failed),
+        )
+
+
+def read(folder: Path, *, places: Counter[Path] | None = None) -> Reading:
+    """Read a run. Raises ResultsError when the folder holds none, or a damaged one.
+
+    `places` are the bytes of each file that were read already, and is kept up to date.
     """
     manifest = records.read_manifest(folder)
+    places = Counter() if places is None else places
     gc.disable()  # millions of short-lived objects, and not one cycle among them
     try:
-        columns = records_of(_measured(folder, manifest))
+        columns = records_of(_telling(folder, manifest, places))
     finally:
         gc.enable()
     counted = ledger(
         columns,
-        trace.read(folder),
+        trace.read(folder, places),
         stages=manifest.stages,
         apportion=records.read_apportion(folder),
     )
-    end = manifest.window_end_ns or int(columns.end_ns.max(initial=manifest.window_start_ns))
-    window_ns = (manifest.window_start_ns, end)
-    return summarise(
-        manifest,
-        counted,
-        errors=columns.failed.total(),
-        window_ns=window_ns,
-        paused_ns=records.read_paused_ns(folder, window_ns=window_ns),
-        samples=records.read_samples(folder),
-        issues=judge(manifest, counted, failed=columns.failed),
-    )
+    return Reading(folder, manifest, counted, columns.failed)
 
 
-def _measured(folder: Path, manifest: records.Manifest) -> Iterator[Request]:
+def summary_of(folder: Path) -> Summary:
+    """Return the summary of a stored run. Raises ResultsError as `read` does."""
+    return read(folder).summary()
+
+
+def _telling(folder: Path, manifest: records.Manifest, places: Counter[Path]) -> Iterator[Request]:
+    """The requests, but of the failed ones only those that were due in the window."""
     start, end = manifest.window_start_ns, manifest.window_end_ns
-    for request in records.read_requests(folder, schema=manifest.schema):
-        if request.due_ns >= start and (end is None or request.due_ns < end):
+    for request in records.read_requests(folder, schema=manifest.schema, places=places):
+        due = request.due_ns
+        if request.error is None or (due >= start and (end is None or due < end)):
             yield request

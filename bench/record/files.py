@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,9 +70,15 @@ def read_versioned(
         raise ResultsError(f"{path} is damaged: {error}") from error
 
 
-def lines_of(path: Path) -> Iterator[bytes]:
-    """Yield the complete lines of a file that may have been cut off in mid-line."""
+def lines_of(path: Path, places: Counter[Path] | None = None) -> Iterator[bytes]:
+    """Yield the complete lines of a file that may have been cut off in mid-line.
+
+    It goes on after so many bytes as `places` has of it, which is kept up to date.
+    """
+    places = Counter() if places is None else places
     with path.open("rb") as file:
+        file.seek(places[path])
         for line in file:
             if line.endswith(b"\n"):
+                places[path] += len(line)
                 yield line

@@ -12,6 +12,7 @@ Everything but the manifest is append-only while the run goes on.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -137,17 +138,24 @@ class RequestV1(msgspec.Struct, gc=False):
         return Request(**same, calls=[Call(self.id, self.sent_ns, self.received_ns)])
 
 
-def read_requests(folder: Path, *, schema: int = SCHEMA) -> Iterator[Request]:
-    """Yield every request, recorded in that schema. Raises ResultsError naming a damaged line."""
+def read_requests(
+    folder: Path, *, schema: int = SCHEMA, places: Counter[Path] | None = None
+) -> Iterator[Request]:
+    """Yield every request, recorded in that schema. Raises ResultsError naming a damaged line.
+
+    It goes on from `places`, as `lines_of` does.
+    """
     decode: Callable[[bytes], Request] = msgspec.json.Decoder(Request).decode
     if schema == 1:
         old = msgspec.json.Decoder(RequestV1)
         decode = lambda line: old.decode(line).now()  # noqa: E731
     for path in sorted(folder.glob("requests-*.jsonl")):
-        for number, line in enumerate(lines_of(path), start=1):
+        began = places[path] if places else 0
+        for number, line in enumerate(lines_of(path, places), start=1):
             try:
                 yield decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                number += path.read_bytes()[:began].count(b"\n")
                 raise ResultsError(f"{path}, line {number} is damaged: {error}") from error
 
 

@@ -10,6 +10,7 @@ import contextlib
 import csv
 import io
 import shutil
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,15 +102,21 @@ def fold(folder: Path) -> None:
         path.unlink()
 
 
-def read(folder: Path) -> pd.DataFrame:
-    """Return the run's trace; no rows when there is none. Events are Int64 ns, 0 where absent."""
+def read(folder: Path, places: Counter[Path] | None = None) -> pd.DataFrame:
+    """Return the run's trace; no rows when there is none. Events are Int64 ns, 0 where absent.
+
+    Of a trace that still grows the files in `places` are left out, and those read are added.
+    """
     import pandas as pd  # here, because the monitor must start fast and needs only to write
 
     types = dict.fromkeys(EVENTS, "int64") | {"id": "int64", "parent": "int64"}
     types |= {"request": "str", "model": "category"}
     path = folder / TRACE
     if not path.exists():
-        frame = pd.DataFrame(_rows(_raw_files(folder)), columns=[*KEYS, *EVENTS])
+        fresh = [raw for raw in _raw_files(folder) if not places or raw not in places]
+        if places is not None:
+            places.update(fresh)
+        frame = pd.DataFrame(_rows(fresh), columns=[*KEYS, *EVENTS])
         return frame.replace("", 0).astype(types)
     try:
         return pd.read_csv(path, dtype=types, na_filter=False, engine="c")

@@ -1,19 +1,71 @@
-"""What a gate has decided as text, Markdown, JSON, or JUnit XML: rendering only."""
+"""What a gate has decided in sentences, as text, Markdown, JSON, or JUnit XML."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from xml.etree import ElementTree
 
-from bench.compare.comparison import apart
-from bench.compare.gate import INVALID, NOISY, REGRESSION, Decision, Gate
-from bench.compare.measured import told
+import msgspec
+
+from bench.compare.gate import INVALID, NOISY, PASS, REGRESSION, Decision, Gate
 from bench.compare.randomization import LEVEL
-from bench.ledger.units import ABSENT, clean, number
+from bench.ledger.units import ABSENT, clean, count, number
 from bench.report import comparison, formats, run
 from bench.report.formats import markdown_table, plain, text_table, wrap
 
 HEADS = ("limit", "outcome", "A", "B", "B/A", f"{100 * LEVEL:.0f} % interval")
+WHYS = {
+    "few": "{blocks} are too few",
+    "beyond": "B/A is {about}",
+    "chance": "B/A is {about}, which may well be chance",
+    "wide": "B/A is {about}: no change, or one beyond the limit",
+    "absolute": "it is {value}",
+}
+"""Why a decision is no pass."""
+
+
+def why(one: Decision) -> str:
+    """Return why a decision is no pass, empty of one."""
+    if not one.why:
+        return ""
+    reason, *blocks = one.why
+    about = "{} ({})".format(*comparison.apart(one.ratio, one.low, one.high))
+    few = count(int(blocks[0]), "block") if blocks else ""
+    return WHYS[str(reason)].format(blocks=few, about=about, value=_value(one.metric, one.b))
+
+
+def sentence(gate: Gate) -> str:
+    """Return the answer: what was decided, and why it is no pass."""
+    if gate.outcome == INVALID:
+        return f"invalid: {'; '.join(map(comparison.told, gate.doubts))}"
+    if gate.outcome == PASS:
+        many = len(gate.decisions)
+        return "pass: the limit is kept" if many == 1 else f"pass: all {many} limits are kept"
+    told = [f"{one.threshold}: {why(one)}" for one in gate.decisions if one.outcome == gate.outcome]
+    outcome = "too noisy to tell" if gate.outcome == NOISY else gate.outcome
+    return f"{outcome}: {'; '.join(told)}"
+
+
+def document(gate: Gate) -> dict[str, Any]:
+    """Return what the JSON of a gate holds."""
+    fields = msgspec.structs.asdict
+    measured = gate.comparison and comparison.document(gate.comparison)
+    return fields(gate) | {
+        "sentence": sentence(gate),
+        "decisions": [fields(one) | {"why": why(one)} for one in gate.decisions],
+        "doubts": [*map(comparison.told, gate.doubts)],
+        "comparison": measured,
+    }
+
+
+def _value(metric: str, value: float | None) -> str:
+    """A value with its unit."""
+    if metric.endswith("_share") and value is not None:
+        return f"{number(100 * value)} %"
+    return (
+        ABSENT if value is None else f"{number(value)}{'/s' if metric == 'throughput' else ' ms'}"
+    )
 
 
 def render(gate: Gate, *, format: str) -> str:
@@ -27,6 +79,7 @@ def junit(gate: Gate) -> bytes:
     A regression is a failure, what could not be told an error.
     """
     outcomes = [one.outcome for one in gate.decisions]
+    doubts = "; ".join(map(comparison.told, gate.doubts))
     suite = ElementTree.Element(
         "testsuite",
         name="bench gate",
@@ -38,9 +91,9 @@ def junit(gate: Gate) -> bytes:
         case = ElementTree.SubElement(suite, "testcase", classname="gate", name=one.threshold)
         if one.outcome in (REGRESSION, NOISY, INVALID):
             kind = "failure" if one.outcome == REGRESSION else "error"
-            why = one.why if one.outcome != INVALID else "; ".join(gate.doubts)
-            found = ElementTree.SubElement(case, kind, type=one.outcome, message=clean(why))
-            found.text = clean(gate.sentence)
+            told = why(one) if one.outcome != INVALID else doubts
+            found = ElementTree.SubElement(case, kind, type=one.outcome, message=clean(told))
+            found.text = clean(sentence(gate))
     written: bytes = ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
     return written + b"\n"
 
@@ -60,15 +113,12 @@ def facts(gate: Gate) -> list[str]:
 
 
 def _cells(one: Decision) -> list[str]:
-    ratio, interval = ABSENT, ABSENT
-    if one.ratio is not None and one.low is not None and one.high is not None:
-        ratio, interval = apart(one.ratio, one.low, one.high)
-    a = ABSENT if one.a is None else told(one.metric, one.a)
-    return [one.threshold, one.outcome, a, told(one.metric, one.b), ratio, interval]
+    values = (_value(one.metric, value) for value in (one.a, one.b))
+    return [one.threshold, one.outcome, *values, *comparison.apart(one.ratio, one.low, one.high)]
 
 
 def _text(gate: Gate) -> str:
-    lines = [*wrap(clean(gate.sentence)), ""]
+    lines = [*wrap(clean(sentence(gate))), ""]
     lines += [*text_table(HEADS, [_cells(one) for one in gate.decisions], texts=2), ""]
     for fact in facts(gate):
         lines += wrap(fact)
@@ -84,16 +134,21 @@ def _markdown(gate: Gate) -> str:
     for one in gate.decisions:
         limit, outcome, *others = map(plain, _cells(one))
         rows.append([limit, f"**{outcome}**" if one.why else outcome, *others])
-    blocks = [f"### {plain(gate.sentence)}", markdown_table(HEADS, rows, texts=2)]
+    blocks = [f"### {plain(sentence(gate))}", markdown_table(HEADS, rows, texts=2)]
     if said := facts(gate):
         blocks.append("\n".join(f"- {plain(fact)}" for fact in said))
+    shown = ""
     if gate.comparison:
         shown = comparison.render(gate.comparison, format="md")
-        blocks.append(f"<details><summary>All that was measured</summary>\n\n{shown}\n\n</details>")
-    if gate.run:
+    elif gate.run:
         shown = run.render([gate.run], format="md")
+    if shown:
         blocks.append(f"<details><summary>All that was measured</summary>\n\n{shown}\n\n</details>")
     return "\n\n".join(blocks)
 
 
-FORMATS: dict[str, Callable[[Gate], str]] = {"text": _text, "md": _markdown, "json": formats.json}
+FORMATS: dict[str, Callable[[Gate], str]] = {
+    "text": _text,
+    "md": _markdown,
+    "json": lambda gate: formats.json(document(gate)),
+}

@@ -84,8 +84,8 @@ def ends_with(seen: Observations, *limits: str) -> tuple[str, str, int]:
     allowed = gate.RATE / (len(planned) * len(changes))
     outcomes = {relative(one, part, allowed=allowed).outcome for one in changes}
     worst = next(one for one in (REGRESSION, NOISY, PASS) if one in outcomes)
-    longer = gate._surely_longer(part)
-    moved = [stage for stage in gate._moved(part) if stage in longer or not longer]
+    longer = gate.surely_longer(part)
+    moved = [stage for stage in gate.moved(part) if stage in longer or not longer]
     return worst, moved[0], count
 
 

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 from experiments import MS, STAGES, S, manifest, request, slices, write_experiment, write_run
 
-from bench.compare.observations import observe, read_experiment
+from bench.compare.observations import Observations, Watch, read_experiment
 from pipelines.errors import ResultsError
 from pipelines.spans import Call, Request
 
 SLOWER = STAGES | {"decode": 60.0}
+
+
+def observe(folder: Path) -> Observations:
+    return Watch(folder).look()
 
 
 def told(folder: Path) -> dict[str, object]:

@@ -20,6 +20,7 @@ from bench.compare.observations import read_experiment
 from bench.compare.stored import of_experiment
 from bench.ledger.reading import summary_of
 from bench.record.records import read_manifest, read_requests
+from bench.report.comparison import sentence
 from bench.runs.experiments.blocks import Timing
 from bench.runs.experiments.paused_load import DiedError, Load
 from pipelines import processes
@@ -69,7 +70,7 @@ def test_a_against_a_finds_nothing(interrupted) -> None:
     found = of_experiment(interrupted[0])
     assert found.valid
     assert {row.mark for row in found.rows} == {"~"}
-    assert found.sentence.startswith("no difference found between A and B")
+    assert sentence(found).startswith("no difference found between A and B")
 
 
 def test_a_ctrl_c_leaves_the_table_and_all_that_was_measured(interrupted) -> None:

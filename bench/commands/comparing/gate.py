@@ -18,6 +18,7 @@ from bench.commands.options import LIMIT, results_option
 from bench.commands.sides import COMMON, check_apart, read
 from bench.compare.gate import Gate, of_run, of_turns
 from bench.compare.observations import EXPERIMENT
+from bench.compare.stored import Experimented
 from bench.compare.thresholds import Threshold
 from bench.prepare.images.sets import need_images
 from bench.record.records import read_manifest
@@ -95,7 +96,7 @@ def judge(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
     Raises click.UsageError when a run is asked for a change, else as `of_run` and `of_turns` do.
     """
     if (folder / EXPERIMENT).exists():
-        return of_turns(folder, thresholds)
+        return of_turns(Experimented.read(folder), thresholds)
     changes = [one.text for one in thresholds if one.relative]
     if changes:
         raise click.UsageError(f"{folder} has no baseline, which {changes[0]!r} is a change of")

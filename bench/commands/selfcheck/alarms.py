@@ -19,13 +19,14 @@ import numpy as np
 
 from bench.commands.options import LIMIT, results_option
 from bench.commands.sides import COMMON, read
-from bench.compare.comparison import within
 from bench.compare.gate import PASS, REGRESSION, Gate, of_turns
-from bench.compare.observations import STAGE, observe
+from bench.compare.observations import STAGE
+from bench.compare.stored import Experimented
 from bench.compare.thresholds import Threshold
 from bench.ledger.units import ABSENT, count, duration
 from bench.prepare.images.sets import need_images
 from bench.report import terminal
+from bench.report.comparison import within
 from bench.report.formats import text_table
 from bench.runs.experiments.blocks import Timing, timing_of
 from bench.runs.experiments.experiment import measure_turns
@@ -95,9 +96,10 @@ def judge(
     Raises VisiontaxError as an experiment does, KeyboardInterrupt after a Ctrl-C.
     """
     folder = measure_turns(sides, thresholds=limits, into=into, timing=timing, seed=seed)
-    a = observe(folder).a
+    stored = Experimented.read(folder)
+    a = stored.seen.a
     share = np.nanmean(a[STAGE + SLOWED]) / np.nanmean(a["mean"])
-    return of_turns(folder, limits), float(share)
+    return of_turns(stored, limits), float(share)
 
 
 def row(number: int, job: Job, *, slower: float) -> list[str]:

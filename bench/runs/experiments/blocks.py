@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from bench.compare.gate import RATE
-from bench.compare.observations import EXPERIMENT, SCHEMA, Experiment, Observations, Slice, observe
+from bench.compare.observations import EXPERIMENT, SCHEMA, Experiment, Observations, Slice, Watch
 from bench.compare.randomization import FEWEST, looks
 from bench.record import files
 from bench.runs.experiments.paused_load import Load
@@ -90,6 +90,7 @@ class Record:
 
     def __init__(self, folder: Path, sides: Sequence[Side], *, looks_at_most: int) -> None:
         self.folder = folder
+        self._watch = Watch(folder)
         self._now = Experiment(
             schema=SCHEMA,
             a=sides[0].text,
@@ -110,10 +111,10 @@ class Record:
         self.change(slices=[*self._now.slices, one])
 
     def look(self, block: int) -> Observations:
-        """Return what was seen in so many blocks. Raises ResultsError as `observe` does."""
+        """Return what was seen in so many blocks. Raises ResultsError as `Watch.look` does."""
         time.sleep(FETCHED_S)
         self.change(looks=[*self._now.looks, block])
-        return observe(self.folder)
+        return self._watch.look()
 
 
 def make_slices(

@@ -45,7 +45,7 @@ def is_known(seen: Observations, looks: int) -> bool:
     if len(ratios) < FEWEST:
         return False
     found = difference(ratios)
-    return is_sure(found, rate=RATE, looks=looks) or found.half_width <= NARROW
+    return is_sure(found.chance, rate=RATE, looks=looks) or found.half_width <= NARROW
 
 
 @contextlib.contextmanager
