@@ -9,8 +9,6 @@ VisiontaxError          anything the user can act on; the command line prints it
 └── ResultsError        a results folder cannot be written, read or understood
 """
 
-from __future__ import annotations
-
 
 class VisiontaxError(Exception):
     """An error with its cause (the message) and its cure (`hint`, possibly empty)."""

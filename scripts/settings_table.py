@@ -1,7 +1,5 @@
 """Write the table of settings into docs/commands.md: `python scripts/settings_table.py`."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Subcommands are imported when they are called, so that the analysis half runs wi
 of the load half.
 """
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Sequence

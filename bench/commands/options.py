@@ -1,7 +1,5 @@
 """What several commands let their users choose, and how that is read."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path

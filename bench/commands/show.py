@@ -1,7 +1,5 @@
 """What commands that made runs exit with."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from bench.ledger.summary import Summary

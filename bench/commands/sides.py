@@ -1,7 +1,5 @@
 """A side of an experiment as its user writes it: `preprocess=dali, users=4`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

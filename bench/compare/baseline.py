@@ -1,7 +1,5 @@
 """`bench baseline`: runs that are kept in the repository, to compare later ones with."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from pathlib import Path

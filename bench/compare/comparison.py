@@ -4,8 +4,6 @@ Two questions each have the allowed rate of false alarms for themselves: whether
 differs, and whether any other row does. Each look has an equal part, and so has each other row.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

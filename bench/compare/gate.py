@@ -5,8 +5,6 @@ all thresholds and looks together raise a false alarm in at most RATE of the job
 An absolute limit is compared with what was measured, as it is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """In what two runs are not alike: their settings, models, packages and revision."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from bench.record.records import Manifest

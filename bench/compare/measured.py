@@ -1,7 +1,5 @@
 """What a threshold is about: a metric in a run, or of a side in each block."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -6,8 +6,6 @@
 A side's two slices of a block are taken together: its percentiles are of all their requests.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

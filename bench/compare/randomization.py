@@ -12,8 +12,6 @@ hits both sides alike. What is compared is the logarithm of B over A in each blo
   may find a difference with an equal part of the allowed rate of false alarms (Bonferroni).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache

@@ -3,8 +3,6 @@
 A signed percentage is a change against the baseline, everything else is absolute.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -2,8 +2,6 @@
 on the same images, in turn, and the differences of their times are the steps' shares.
 """
 
-from __future__ import annotations
-
 import io
 import sys
 import time

@@ -4,8 +4,6 @@ It runs until its standard input closes, so it ends with the generator that star
 ends, and then turns tracing off and folds what was traced.
 """
 
-from __future__ import annotations
-
 import contextlib
 import select
 import sys

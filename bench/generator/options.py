@@ -1,7 +1,5 @@
 """The options of `locust -f bench/load.py` that Locust has no name of its own for."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any

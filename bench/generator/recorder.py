@@ -4,8 +4,6 @@ While a request is in flight nothing is formatted: finished requests wait in mem
 a few times a second.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

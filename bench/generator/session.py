@@ -1,7 +1,5 @@
 """One run from its first to its last moment: its folder, manifest, monitor and window."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import subprocess

@@ -1,7 +1,5 @@
 """What a load generator is told, as one JSON document: the scenario, and where its run goes."""
 
-from __future__ import annotations
-
 import msgspec
 
 from bench.record.folders import RESULTS

@@ -4,8 +4,6 @@ Each change is appended to the run's `turns.jsonl` once it has taken effect: a p
 request in flight, and all that it recorded is on the disk.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path

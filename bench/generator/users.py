@@ -4,8 +4,6 @@ Closed loop: each user's next request is due the moment the last one ended, so w
 generator needs in between is on the record, as the stage `schedule`.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import logging

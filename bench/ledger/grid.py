@@ -4,8 +4,6 @@ A sweep is a grid of a chain's fan-outs and topologies; a matrix one of pipeline
 and numbers of users, beside inference alone.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 import statistics

@@ -1,7 +1,5 @@
 """From the folder of a stored run to its ledger and summary: its files are read once."""
 
-from __future__ import annotations
-
 import gc
 from collections import Counter
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """From a run's ledger to its summary: the numbers that every report prints, and nothing else."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any

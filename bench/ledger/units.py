@@ -1,7 +1,5 @@
 """Numbers, durations and names as every report prints them: plain text, to be escaped by a page."""
 
-from __future__ import annotations
-
 import math
 import unicodedata
 from collections.abc import Mapping

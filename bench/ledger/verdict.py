@@ -1,7 +1,5 @@
 """Whether a run can be trusted: every reason for doubt, with its cure."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 

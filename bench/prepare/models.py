@@ -3,8 +3,6 @@
 What is there and correct is left alone; everything else is written beside its place and renamed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

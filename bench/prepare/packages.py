@@ -1,7 +1,5 @@
 """Asks pip or npm for one pinned file; both heed the user's own settings of index and proxy."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

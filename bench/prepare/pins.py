@@ -4,8 +4,6 @@ No model hub is asked. Every package and every member is pinned by sha256, so al
 same weights and the same photographs.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

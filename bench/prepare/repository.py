@@ -4,8 +4,6 @@ DNN, the ensemble of both, and the chains.
 They are written, not committed. A folder is known as ours by the first line of its configuration.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path

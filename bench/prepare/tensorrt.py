@@ -3,8 +3,6 @@
 A plan fits the GPU and the TensorRT that it was made with, so it is made where it is served.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil

@@ -1,7 +1,5 @@
 """Files that are read and written whole: JSON with a version in it, and lines."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The folders in which runs and experiments are kept: how they are named and made."""
 
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

@@ -3,8 +3,6 @@
 Nothing here names the host or its user, and no package is imported to be asked for its version.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import re

@@ -10,8 +10,6 @@
 Everything but the manifest is append-only while the run goes on.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path

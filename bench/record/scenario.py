@@ -1,7 +1,5 @@
 """The scenario: what a run measures, as one struct. Its fields are the only table of settings."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -4,8 +4,6 @@ Bars put inference first, so that it can be compared along one edge; the tax fol
 which a request passes it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

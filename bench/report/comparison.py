@@ -1,7 +1,5 @@
 """A comparison in sentences, as text, Markdown or JSON. Text fits 100 columns."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Text and tables as a terminal and Markdown show them, 100 columns wide, with nothing to obey."""
 
-from __future__ import annotations
-
 import re
 import textwrap
 from collections.abc import Sequence

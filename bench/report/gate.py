@@ -1,7 +1,5 @@
 """What a gate has decided in sentences, as text, Markdown, JSON, or JUnit XML."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree

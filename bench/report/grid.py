@@ -1,7 +1,5 @@
 """A sweep or a matrix as text, Markdown, JSON or CSV: rendering only. Text fits 100 columns."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence

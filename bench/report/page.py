@@ -3,8 +3,6 @@
 This module finds the words; `charts` the pictures; `templates/page.html` lays both out.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Sequence
 

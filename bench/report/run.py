@@ -4,8 +4,6 @@ Every format shows the same rows and sentences (`words`). Text fits 100 columns,
 contains reaches neither the terminal nor the Markdown as anything but text.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from bench.ledger import units

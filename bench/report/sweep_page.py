@@ -3,8 +3,6 @@
 Across, a chart's places are percent of its width, so that it fits a phone; down, they are pixels.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """What is printed on stdout: text in colour on a terminal, and the same cells and words plain."""
 
-from __future__ import annotations
-
 import os
 import sys
 

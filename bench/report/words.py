@@ -4,8 +4,6 @@ Formats only: every number comes from a `Summary`. Strings that leave here are p
 or a table still has to escape them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

@@ -3,8 +3,6 @@
 Each is started for as long as the caller needs it, or found where the caller says.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

@@ -1,7 +1,5 @@
 """In which order what is compared takes turns, so that drift of the machine hits all alike."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """A run to be made, and the making of it: the load as a process, with the workers that it needs."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """What is asked of a running Triton over HTTP: whether it is ready, its models, its trace."""
 
-from __future__ import annotations
-
 import json
 import urllib.error
 import urllib.request

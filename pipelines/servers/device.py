@@ -1,7 +1,5 @@
 """Where models run: on the CPU, or on some of this machine's NVIDIA GPUs."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 from dataclasses import dataclass

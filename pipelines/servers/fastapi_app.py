@@ -1,7 +1,5 @@
 """What one would write without Triton: FastAPI, OpenCV and onnxruntime in each of a few workers."""
 
-from __future__ import annotations
-
 import onnxruntime
 from fastapi import FastAPI, Request, Response
 

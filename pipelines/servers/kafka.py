@@ -1,7 +1,5 @@
 """Apache Kafka as a child process: broker and controller in one, in KRaft mode."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

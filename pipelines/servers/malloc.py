@@ -4,8 +4,6 @@ A 10 MB request or a 30 MB decoded image costs milliseconds that way, in a proce
 the same memory for the next one.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 

@@ -1,7 +1,5 @@
 """The memory broker as a child process."""
 
-from __future__ import annotations
-
 import socket
 import sys
 from pathlib import Path

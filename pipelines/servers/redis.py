@@ -1,7 +1,5 @@
 """Redis as a child process: in memory only, bounded, and refusing what does not fit."""
 
-from __future__ import annotations
-
 import importlib.util
 import shutil
 from pathlib import Path

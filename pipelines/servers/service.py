@@ -1,7 +1,5 @@
 """A server of somebody else's as a child process, on a port of this host."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How many instances of each model Triton serves, and on what: `configs/sized.pbtxt` of each."""
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import dataclass

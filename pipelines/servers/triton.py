@@ -4,8 +4,6 @@ It serves the same `triton_repo/` as NVIDIA's container. The container's native 
 backends are replaced by the Python drop-ins in `triton_backends/`.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import re

@@ -1,7 +1,5 @@
 """Every pipeline that a run can ask for, made by name."""
 
-from __future__ import annotations
-
 from pipelines import tasks
 from pipelines.engines.choose import engine
 from pipelines.tasks import served

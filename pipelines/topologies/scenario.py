@@ -4,8 +4,6 @@ Whatever reads or shows settings is made from the fields: the options of command
 workers, the keys of a side, the names of folders, the manifest, and the tables in the docs.
 """
 
-from __future__ import annotations
-
 import re
 import typing
 from collections.abc import Callable, Iterable, Sequence

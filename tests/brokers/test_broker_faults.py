@@ -1,7 +1,5 @@
 """What becomes of messages when takers are killed and brokers go away; and how services end."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket

@@ -1,7 +1,5 @@
 """What every kind of broker promises to those who put and take, against the real ones."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

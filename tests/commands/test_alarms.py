@@ -1,7 +1,5 @@
 """How often the gate is wrong: simulated jobs by the thousand, and what is said of real ones."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The benchmark commands run, small, and print what they promise."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """The matrix: what runs in which order, inference alone on the real server, and what is shown."""
 
-from __future__ import annotations
-
 import csv
 import io
 import itertools

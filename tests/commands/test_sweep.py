@@ -1,7 +1,5 @@
 """The sweep of a chain's fan-out: what runs in which order, and what its tables and page show."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Sequence

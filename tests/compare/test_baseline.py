@@ -1,7 +1,5 @@
 """`bench baseline`: what is kept is what was measured, and a bad run never replaces a good one."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`bench compare`: an experiment's table again, stored runs, and what cannot be compared."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`bench gate`: what it decides, what it prints, and what it refuses before it measures."""
 
-from __future__ import annotations
-
 import json
 import random
 import re

@@ -3,8 +3,6 @@
 To be quick the simulation draws fewer tosses and resamples than an experiment does.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from simulated import MOST, SCALE, in_blocks, jobs_of, noise, slowed, tosses

@@ -1,7 +1,5 @@
 """An experiment's folder as observations, from requests made by hand."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

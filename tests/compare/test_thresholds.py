@@ -1,7 +1,5 @@
 """The strings that say what a gate allows, and what is said of a typo in one."""
 
-from __future__ import annotations
-
 import pytest
 
 from bench.compare.thresholds import SHARES, UNITS, parse

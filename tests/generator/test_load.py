@@ -1,7 +1,5 @@
 """The load against the real server: what a run leaves, in each way to start one and to lose one."""
 
-from __future__ import annotations
-
 import json
 import re
 import signal

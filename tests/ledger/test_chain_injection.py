@@ -1,7 +1,5 @@
 """Accuracy of a chain's ledger: a crop that comes late from the broker is found in `broker`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

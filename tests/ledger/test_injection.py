@@ -1,7 +1,5 @@
 """Accuracy: a delay of known length at a known place is found in its own stage, and in no other."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

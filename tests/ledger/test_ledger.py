@@ -1,7 +1,5 @@
 """The ledger: every nanosecond belongs to one stage, whatever the spans."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,7 +1,5 @@
 """On the real server next to nothing is left without a stage, with one user and with many."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

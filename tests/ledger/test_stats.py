@@ -1,7 +1,5 @@
 """The summary: shares, percentiles, tail, throughput and CPU, from a ledger made by hand."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

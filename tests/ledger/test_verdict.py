@@ -1,7 +1,5 @@
 """A run that cannot be trusted says so, with the reason and the cure."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import pytest

@@ -1,7 +1,5 @@
 """What killed processes left is removed, and nothing that may still be somebody's."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """A child: when it is ready, why it has died, and that it ends; and that there is no other way."""
 
-from __future__ import annotations
-
 import ast
 import signal
 from pathlib import Path

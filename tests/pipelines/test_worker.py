@@ -1,7 +1,5 @@
 """A worker's patience: with a broker that goes away, and with a second stage that is behind."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The doctor finds what is missing, names a cure for it, and fails only for what is necessary."""
 
-from __future__ import annotations
-
 import json
 import sysconfig
 from collections.abc import Callable

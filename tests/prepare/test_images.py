@@ -1,7 +1,5 @@
 """The image sets as a user finds them: sizes, bytes, repeatability; and folders of the user's."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

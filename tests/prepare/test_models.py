@@ -1,7 +1,5 @@
 """The built model repository: what is in it, that it fits the tasks, and building it again."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The DNNs that we turn or edit still compute what they did, and see what photographs show."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

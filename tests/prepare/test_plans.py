@@ -1,7 +1,5 @@
 """`bench plans`: what it asks of NVIDIA's `trtexec`, here a script that records it."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

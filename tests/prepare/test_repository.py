@@ -1,7 +1,5 @@
 """The generated folders of the model repository: complete, consistent, and careful with others'."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

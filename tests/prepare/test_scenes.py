@@ -1,7 +1,5 @@
 """The sets that dictate the fan-out: an image shows as many faces or lines as its set says."""
 
-from __future__ import annotations
-
 import itertools
 import random
 from functools import cache

@@ -1,7 +1,5 @@
 """Pinned packages: what comes back, and what the user is told when it does not."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

@@ -2,8 +2,6 @@
 this machine's programs.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """Each contract of pyproject.toml is broken on purpose; rooms are small, and say what they are."""
 
-from __future__ import annotations
-
 import ast
 import re
 import shutil

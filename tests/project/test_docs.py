@@ -1,7 +1,5 @@
 """The docs say what the code says: names, options, command lines, links. Needs no server."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import math

@@ -1,7 +1,5 @@
 """scripts/gpu_run: packing and joining on small wheels, and the whole of it on the CPU."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """What is hidden from the suite is skipped, and what was skipped is said at its end."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A new setting is one field: everything that reads or shows settings has it then."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Setup: locks are hashed and name no place, PIL/ has one owner, make knows its targets."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The machine's description: quotas and limits are seen, and nothing private is."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

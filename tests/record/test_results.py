@@ -1,7 +1,5 @@
 """What an older visiontax recorded can still be reported."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

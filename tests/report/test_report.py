@@ -1,7 +1,5 @@
 """Every format, from hand-made summaries."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The page in a real browser: self-contained, to scale, and no wider than the screen."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

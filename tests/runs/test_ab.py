@@ -1,7 +1,5 @@
 """A and B in turns: what is found of them, what is left of an experiment, and what is refused."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """Other git revisions are built beside this one, run their own code, and stay for the next time."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

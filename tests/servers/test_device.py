@@ -1,7 +1,5 @@
 """Devices as users write them, and GPUs that are asked for but not there."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """`bench serve` as a user starts it, and how it ends: by Ctrl-C, by signals, and not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import shutil

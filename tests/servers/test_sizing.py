@@ -1,7 +1,5 @@
 """The configurations that are served: how many instances each model has, and on what."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

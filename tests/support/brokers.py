@@ -1,7 +1,5 @@
 """Real brokers for the tests; run as a program, a taker (see `taker`)."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time

@@ -1,7 +1,5 @@
 """A headless Chromium, and pages that say what went wrong in them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -2,8 +2,6 @@
 to kill. Run as a program, a worker: `chains.py TAKEOVER_S` and the arguments of pipelines.worker.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

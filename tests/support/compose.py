@@ -2,8 +2,6 @@
 this machine, with the container's paths and ports mapped to free ones of ours.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

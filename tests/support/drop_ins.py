@@ -1,7 +1,5 @@
 """The embedded server's drop-in backends, without the server around them."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import sys

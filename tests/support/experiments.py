@@ -1,7 +1,5 @@
 """Hand-made runs and experiments for the tests that compare."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any

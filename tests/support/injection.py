@@ -4,8 +4,6 @@ Nothing in the product knows of this: the delays are put around it, in copies of
 repository and of the backends, in a proxy, and in a locustfile.
 """
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import socket

@@ -1,7 +1,5 @@
 """JPEGs as they should not be, and odd ones that are fine; all made from one photograph."""
 
-from __future__ import annotations
-
 import io
 import random
 from typing import Any

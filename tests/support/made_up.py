@@ -1,7 +1,5 @@
 """Commands that measure, whose runs are made up and take no time."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

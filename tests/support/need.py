@@ -1,7 +1,5 @@
 """What tests need and a machine may lack: how each is found, and which command brings it."""
 
-from __future__ import annotations
-
 import atexit
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The built DNNs as tests run them, and the photographs they see."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Starting the real commands as a user would, and seeing that nothing of them stays behind."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -1,7 +1,5 @@
 """Loads that end once they have measured enough, however slow the machine is."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from processes import ended, started, until

@@ -4,8 +4,6 @@ The noise is that of one-second slices as recorded on a shared machine: a random
 autocorrelation and heavy tails, 4 % from one slice to the next.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

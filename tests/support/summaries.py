@@ -1,7 +1,5 @@
 """Hand-made summaries for the tests of the reports."""
 
-from __future__ import annotations
-
 import msgspec
 
 from bench.ledger.summary import SCHEMA, Issue, Latency, StageTime, Summary

@@ -1,7 +1,5 @@
 """Wheels of our own, which pip installs from a folder: no network is used."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path

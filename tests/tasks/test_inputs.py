@@ -4,8 +4,6 @@ The ways agree when, over an image, pixels differ by at most 4 of 255 levels in 
 the 99th percentile: they average differently when they shrink, so sharp edges differ most.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

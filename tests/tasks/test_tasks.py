@@ -1,7 +1,5 @@
 """What the DNNs' outputs mean: of maps with a known answer, and of photographs by the real DNNs."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Iterator
 from functools import cache

@@ -1,7 +1,5 @@
 """What becomes of requests when workers are killed, brokers restart, and messages are broken."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import signal

@@ -1,7 +1,5 @@
 """Runs of chains as `bench run` makes them: their ledger, and what they leave behind."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from pathlib import Path
 

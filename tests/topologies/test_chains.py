@@ -2,8 +2,6 @@
 where the time of each went.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache

@@ -1,7 +1,5 @@
 """What is gathered of a request's replies, in whichever order, and however often, they come."""
 
-from __future__ import annotations
-
 import itertools
 from collections import defaultdict
 

@@ -1,7 +1,5 @@
 """A task's answer is right, and the same, by every way, place and transport."""
 
-from __future__ import annotations
-
 import io
 import itertools
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What a run may ask for, the models it then asks, and where they preprocess."""
 
-from __future__ import annotations
-
 import pytest
 
 from bench.prepare.repository import models_of

@@ -1,7 +1,5 @@
 """`bench baseline`: runs that are kept in the repository, to compare later ones with."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -1,7 +1,5 @@
 """`bench compare`: stored runs side by side, or an experiment's table again."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -3,8 +3,6 @@
 A is the baseline, B the candidate: this checkout as it is. Absolute limits alone take one run.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from functools import partial

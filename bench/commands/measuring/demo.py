@@ -1,7 +1,5 @@
 """`bench demo`: the main job on real images through real Triton, every way and size once."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What the commands that measure share: a run for each of many settings, shown together."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 

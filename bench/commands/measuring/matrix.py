@@ -1,7 +1,5 @@
 """`bench matrix`: pipelines by images, place of preprocessing and users, beside inference alone."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

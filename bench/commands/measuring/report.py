@@ -1,7 +1,5 @@
 """`bench report`: from the folders of stored runs to what is printed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

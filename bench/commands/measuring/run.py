@@ -1,7 +1,5 @@
 """`bench run`: every combination of the settings asked for, and the runs' report."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`bench sweep`: a chain by fan-out and topology in interleaved rounds, as tables and as a page."""
 
-from __future__ import annotations
-
 import re
 import time
 from pathlib import Path

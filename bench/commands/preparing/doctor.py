@@ -1,7 +1,5 @@
 """`bench doctor`: what this machine can run and what is missing."""
 
-from __future__ import annotations
-
 import textwrap
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`bench images`: makes image sets."""
 
-from __future__ import annotations
-
 import click
 
 from bench.prepare.images.sets import (

@@ -1,7 +1,5 @@
 """`bench models`: fills the model repository."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

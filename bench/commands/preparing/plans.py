@@ -1,7 +1,5 @@
 """`bench plans`: a TensorRT plan of each DNN."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

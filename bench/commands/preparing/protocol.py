@@ -1,7 +1,5 @@
 """`bench protocol`: what this checkout speaks with another revision that measures it."""
 
-from __future__ import annotations
-
 import click
 
 from bench.runs.experiments.protocol import as_text

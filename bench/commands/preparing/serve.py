@@ -1,7 +1,5 @@
 """`bench serve`: the embedded Triton, from ready until Ctrl-C."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

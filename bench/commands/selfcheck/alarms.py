@@ -4,8 +4,6 @@ The candidate is a copy of the model repository. In the jobs with a change its O
 slower: it goes on computing after each image, for a part of the time that took.
 """
 
-from __future__ import annotations
-
 import random
 import shutil
 import tempfile

@@ -4,8 +4,6 @@ A crop goes to an echo in a process of its own and a reply comes back: alone (ze
 many under way (saturation). The kinds take turns, so that drift of the machine hits all alike.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import statistics

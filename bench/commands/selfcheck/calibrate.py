@@ -1,7 +1,5 @@
 """`bench selfcheck calibrate`: how fast the load generator itself can go."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -3,8 +3,6 @@
 `python -m bench.commands.selfcheck.echo KIND URL` ends when its standard input closes.
 """
 
-from __future__ import annotations
-
 import sys
 import threading
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ One load runs on while both are turned off and on again every few seconds, in th
 that the machine's drift hits both alike. The served requests are counted by Triton itself.
 """
 
-from __future__ import annotations
-
 import json
 import signal
 import time

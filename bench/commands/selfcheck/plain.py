@@ -1,7 +1,5 @@
 """`bench selfcheck plain`: the OpenCV ensemble against a plain FastAPI server."""
 
-from __future__ import annotations
-
 import os
 import sys
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Kinds of measurements that take turns, so that drift of the machine hits all alike."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Mapping
 from typing import TypeVar

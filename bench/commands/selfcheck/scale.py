@@ -1,7 +1,5 @@
 """`bench selfcheck scale`: how long, and in how much memory, the analysis takes a large run."""
 
-from __future__ import annotations
-
 import csv
 import itertools
 import random

@@ -4,8 +4,6 @@ The decoder is in the manner of FastDepth (Wofk et al. 2019): on each level a de
 convolution, upsampling by two, and the encoder's tensor of that size added.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import onnxruntime
 

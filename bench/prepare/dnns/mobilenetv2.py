@@ -3,8 +3,6 @@
 The network of Sandler et al. 2018, table 2; weights are named as in torchvision's state dict.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -3,8 +3,6 @@
 Tensors are known by their names: a method that adds something returns the name of what it makes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

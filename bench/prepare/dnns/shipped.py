@@ -7,8 +7,6 @@ mean and deviation as they are written, so that blue got those of red (PaddleOCR
 PP-OCRv4_mobile_det.yml); the reader's by 0.5.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ TensorFlow Lite keeps the channels of an image last, ONNX keeps them first: tens
 turned, constants with them. The batch size, fixed in the file, becomes free.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -4,8 +4,6 @@ The pickles in it may name tensors, storages and OrderedDict, and nothing else: 
 file's choosing ever runs.
 """
 
-from __future__ import annotations
-
 import io
 import pickle
 from collections import OrderedDict

@@ -4,8 +4,6 @@ Looks at files and versions only: nothing is started but `nvidia-smi` and Docker
 heavy is imported.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What `docker compose up` needs of this machine."""
 
-from __future__ import annotations
-
 import os
 import re
 

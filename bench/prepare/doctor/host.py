@@ -1,7 +1,5 @@
 """The machine as the checks of `bench doctor` see it, and what one of them finds."""
 
-from __future__ import annotations
-
 import ctypes.util
 import importlib.util
 import platform

@@ -5,8 +5,6 @@ in the larger ones: nothing but how much there is to find differs. Sizes, places
 such that CenterFace and PP-OCRv4 find exactly that much at 480x480, and read it without an error.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 from functools import partial

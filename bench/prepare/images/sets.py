@@ -5,8 +5,6 @@ alike. The JPEG bytes also depend on the Pillow that wrote them and, of text, on
 drew it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import statistics

@@ -4,8 +4,6 @@ Which of the two is tossed for each block, so that drift of the machine hits bot
 data is looked at after so many blocks as `bench.compare.randomization` says, never in between.
 """
 
-from __future__ import annotations
-
 import math
 import random
 import time

@@ -4,8 +4,6 @@ Each is a git worktree `build/checkouts/<sha>` with a light virtual environment 
 revision's code, and this environment's packages. It stays for the next time; the oldest go.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import fcntl

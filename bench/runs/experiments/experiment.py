@@ -3,8 +3,6 @@
 What the turns were stands in `ab.json`, beside the ordinary run folders `a` and `b`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import time

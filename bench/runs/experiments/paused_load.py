@@ -1,7 +1,5 @@
 """A load generator that stands ready, and asks only while it has the turn."""
 
-from __future__ import annotations
-
 import signal
 import time
 from collections.abc import Sequence

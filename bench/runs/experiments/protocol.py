@@ -4,8 +4,6 @@ A revision says by `bench protocol` which VERSION it speaks, and which settings 
 have no such command are asked in the words that a person would type.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One of the two that an experiment compares."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal

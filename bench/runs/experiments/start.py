@@ -1,7 +1,5 @@
 """One side of an experiment standing ready: its server and brokers, of the side's checkout."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
