@@ -6,7 +6,7 @@ workers, the keys of a side, the names of folders, the manifest, and the tables 
 
 import re
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -93,7 +93,7 @@ class Setting:
 
     help: str
     kind: Any = None
-    known: Sequence[str] = ()
+    known: Collection[str] = ()
     default: str | int | None = None
     otherwise: str = ""
     with_broker: bool = False
@@ -135,7 +135,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     ] = "server"
     transport: Annotated[
         str,
-        Setting("How requests travel to Triton.", known=list(TRANSPORTS), default="http", rank=5),
+        Setting("How requests travel to Triton.", known=TRANSPORTS, default="http", rank=5),
     ] = "http"
     server: Annotated[
         str | None,

@@ -72,16 +72,15 @@ def test_what_a_killed_taker_held_comes_again_and_nothing_else(
     putter = link(takeover_s=TAKEOVER_S)
     killed, other = taking(20), taking(1_000_000)
     put = 0
-    while put < MESSAGES or killed.process.returncode is None:
+    while put < MESSAGES or killed.child.alive:
         putter.put(topic, [b"%d" % number for number in range(put, put + 250)])
         put += 250
         time.sleep(0.01)
-        if killed.process.returncode is None and len(killed.takes()) == 20:
+        if killed.child.alive and len(killed.takes()) == 20:
             time.sleep(0.2)
             held = killed.takes()[-1]
             assert not set(held) & {number for take in other.takes() for number in take}
-            killed.process.kill()
-            killed.process.wait()
+            killed.child.kill()
     until(lambda: putter.depth(topic) == 0, "all are acknowledged")
     taken = Counter(number for take in killed.takes() + other.takes() for number in take)
     assert sorted(taken) == list(range(put))

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from processes import PYTHON, ROOT, family, wait_gone
+from processes import PYTHON, ROOT, TIMEOUT_S, family, wait_gone
 
 from pipelines import processes
 from pipelines.errors import ServerError
@@ -83,7 +83,7 @@ def test_who_swallows_a_ctrl_c_is_told_again(tmp_path: Path) -> None:
     with child(STUCK, tmp_path / "log") as stuck:
         stuck.wait_ready()
         stuck.process.send_signal(signal.SIGINT)
-        stuck.wait(30)
+        stuck.wait(TIMEOUT_S)
         assert stuck.process.returncode == -signal.SIGINT
         assert stuck.lines().count("told") == 3
 

@@ -37,11 +37,12 @@ from pipelines.topologies.outcome import Pipeline
 TAKEOVER_S = 1.5
 """After so long a worker of ours counts as gone."""
 
-STUCK, COLOURS = "stuck", "colours"
+NO_ANSWER, COLOURS = "no-answer", "colours"
 """Transports that only workers of ours know; see the classes of these names."""
 
 NEVER = "0,0"
-SLOW = "slow"
+SLOW, STUCK = "was slow", "is stuck"
+"""What those say when they are in trouble."""
 
 
 @functools.cache
@@ -120,7 +121,7 @@ def stick() -> None:
     time.sleep(3600)
 
 
-class Stuck:
+class NoAnswer:
     """An engine that never answers, which it says on stderr."""
 
     def __init__(self, url: str) -> None:
@@ -184,7 +185,7 @@ def number_of(answer: bytes) -> int:
 
 def work(takeover_s: str) -> None:
     """Be a worker, of crops of one pixel where they are for Colours."""
-    TRANSPORTS.update({STUCK: "chains:Stuck", COLOURS: "chains:Colours"})
+    TRANSPORTS.update({NO_ANSWER: "chains:NoAnswer", COLOURS: "chains:Colours"})
     from pipelines import brokers, worker
 
     if COLOURS in " ".join(sys.argv):

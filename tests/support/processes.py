@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
-from bench.commands.cli import main
+from bench.commands import cli
 from pipelines.processes import Child
 
 ROOT = Path(__file__).parents[2]
@@ -47,12 +48,16 @@ def run(
 def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Call `bench` as `run` would, but in this process: no packages are imported again."""
     output, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-        try:
-            main(list(map(str, arguments)))
-        except SystemExit as ended:
-            code = ended.code
-    return subprocess.CompletedProcess(arguments, int(code), output.getvalue(), errors.getvalue())
+    with (
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(SystemExit) as ended,
+    ):
+        patch.setattr(cli, "end_on_signals", lambda: None)  # signals are pytest's
+        cli.main(list(map(str, arguments)))
+    code = int(str(ended.value.code))
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 
 
 PROGRAMS = ("locust", "bench run")
@@ -70,10 +75,8 @@ def refused(*arguments: object, code: int, words: str | Iterable[str]) -> str:
     """Call `bench`, which must exit so and say these words; all that it says on stderr."""
     done = bench(*arguments)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
-    unsaid = [
-        each for each in ([words] if isinstance(words, str) else words) if each not in done.stderr
-    ]
-    assert not unsaid, done.stderr
+    wanted = [words] if isinstance(words, str) else words
+    assert all(each in done.stderr for each in wanted), done.stderr
     return done.stderr
 
 

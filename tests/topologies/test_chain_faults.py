@@ -16,6 +16,7 @@ from brokers import SERVICE_OF, Services
 from chains import (
     COLOURS,
     NEVER,
+    NO_ANSWER,
     RED,
     SLOW,
     STUCK,
@@ -69,7 +70,7 @@ def test_what_a_killed_worker_held_is_taken_over(settings: Settings, tmp_path: P
     image, _ = picture("faces-5")
     with asking(changed(settings, topology="direct")) as ask:
         expected = ask(image, request_id="expected").answer
-    stuck, logs = changed(settings, transport=STUCK), {}
+    stuck, logs = changed(settings, transport=NO_ANSWER), {}
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as pool:
         ask = stack.enter_context(asking(settings))
         doomed = {}
