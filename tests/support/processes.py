@@ -52,10 +52,10 @@ def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(errors),
         pytest.MonkeyPatch.context() as patch,
-        pytest.raises(SystemExit) as ended,
     ):
         patch.setattr(cli, "end_on_signals", lambda: None)  # signals are pytest's
-        cli.main(list(map(str, arguments)))
+        with pytest.raises(SystemExit) as ended:
+            cli.main(list(map(str, arguments)))
     code = int(str(ended.value.code))
     return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 

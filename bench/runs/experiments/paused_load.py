@@ -45,7 +45,7 @@ class Load:
     ) -> None:
         self.side, self.folder = side, into
         self._traced = settings.server if settings.traced else None
-        plan = Plan(settings, duration_s=LONG_S, repository=side.repository)
+        plan = Plan(settings, duration_s=LONG_S - settings.warmup_s, repository=side.repository)
         pids = [each.process.pid for each in workers]
         spec, total_s = plan.load(into.resolve(), paused=True, workers=pids)
         (into / records.TURNS).touch()
