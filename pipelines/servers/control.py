@@ -4,22 +4,22 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipelines.errors import ServerError
-
-if TYPE_CHECKING:
-    pass
-
-
-import urllib.error
-import urllib.request
-
 from pipelines.servers.device import CPU, Device
 from pipelines.tasks.served import preprocesses_on_gpu
 
 A_FILE = 50
 """How many requests' traces are in each file that Triton writes."""
+
+
+START_TIMEOUT_S = 120.0
+
+ON_GPU = (
+    "build its models with 'bench models --device gpu', and have the server on a GPU: --device gpu "
+    "of 'bench serve' and 'bench run'"
+)
 
 
 def setting(url: str, **changes: Any) -> dict[str, Any]:
@@ -63,14 +63,6 @@ def flush(url: str) -> None:
 def turn_off(url: str) -> None:
     """Stop tracing; Triton writes out what it has."""
     setting(url, trace_level=["OFF"])
-
-
-START_TIMEOUT_S = 120.0
-
-ON_GPU = (
-    "build its models with 'bench models --device gpu', and have the server on a GPU: --device gpu "
-    "of 'bench serve' and 'bench run'"
-)
 
 
 def is_ready(url: str) -> bool:

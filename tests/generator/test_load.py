@@ -471,9 +471,8 @@ def test_reports_that_cannot_be_made_are_one_line(fake_run: Path, tmp_path: Path
 
 
 @pytest.mark.usefixtures("triton_parts")
-@pytest.mark.parametrize("group", ["only bench", "as a terminal does"])
+@pytest.mark.parametrize("group", ["only bench", "the load too"])
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, group: str) -> None:
-    """A terminal sends the signal to the generator too."""
     folder, log = tmp_path / "results", tmp_path / "log"
     load = (*SMALL, *COLD, "--results", folder, "--duration", "60s")
     load += ("--preprocess", "opencv,pillow")
