@@ -216,11 +216,8 @@ def _disk_failed(error: OSError) -> None:
 
 
 @events.test_stopping.add_listener
-def stop_measuring(environment: Environment, **_: Any) -> None:
+def stop_measuring(**_: Any) -> None:
     """Requests that are due from now on do not count."""
-    if environment.parsed_options and environment.parsed_options.headless:
-        # Locust ends with this run; told so once more, it would leave before the run is whole.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _run.turns.end()
     if _run.session:
         _run.session.close_window()
