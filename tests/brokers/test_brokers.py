@@ -8,7 +8,7 @@ import time
 
 import pytest
 from brokers import Link, Services, numbered, take_all
-from processes import TIMEOUT_S, environment, until
+from processes import PYTHON, TIMEOUT_S, run, until
 
 from pipelines import processes
 from pipelines.brokers import broker, kafka_settings, kafka_topics, redis_streams
@@ -169,14 +169,7 @@ print("fine")
 
 
 def test_other_greenlets_run_while_one_takes(kind: str, url: str, topic: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", GREENLETS, kind, url, topic],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    done = run((PYTHON, "-c", GREENLETS), kind, url, topic)
     assert (done.stdout, done.stderr) == ("fine\n", "")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import PYTHON, TIMEOUT_S, environment, until
+from processes import PYTHON, run, until
 
 from pipelines import processes
 
@@ -114,14 +114,7 @@ def test_folders_of_the_dead_lose_what_is_large(tmp_path: Path, dead: int, name:
 
 def test_another_container_takes_no_process_of_ours_for_dead(tmp_path: Path) -> None:
     (tmp_path / region(processes.owner())).touch()
-    done = subprocess.run(
-        [*OTHER_CONTAINER, PYTHON, "-c", SWEEP, str(tmp_path)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    done = run(OTHER_CONTAINER, PYTHON, "-c", SWEEP, tmp_path)
     if done.stderr.startswith("unshare:"):
         pytest.skip("only root may make a PID namespace: sudo make test")
     assert done.stdout == "swept\n", done.stderr

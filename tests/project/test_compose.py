@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import time
 import tomllib
 import urllib.parse
@@ -21,7 +20,7 @@ import yaml
 from compose import BIN, FILES, Stack, read, settings, stack
 from google.protobuf import text_format
 from need import need
-from processes import ROOT, TIMEOUT_S, ended, until
+from processes import ROOT, TIMEOUT_S, ended, run, until
 from runs import measured
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
@@ -43,25 +42,18 @@ def _compose_lines() -> list[str]:
     ]
 
 
-def lint(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a linter over our files."""
-    return subprocess.run(
-        [BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-
 def test_the_files_follow_the_specification_of_compose(tmp_path: Path) -> None:
     merged = tmp_path / "merged.yml"
     merged.write_text(yaml.safe_dump(read(*FILES)))
-    schema = ("check-jsonschema", "--builtin-schema", "vendor.compose-spec")
-    done = lint(*schema, FILES[0], str(merged))
+    check = (BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec")
+    done = run(check, FILES[0], merged)
     assert done.returncode == 0, done.stdout
     merged.write_text(merged.read_text().replace("read_only:", "readonly:"))
-    assert lint(*schema, str(merged)).returncode == 1
+    assert run(check, merged).returncode == 1
 
 
 def test_the_linter_finds_nothing_that_is_not_explained() -> None:
-    done = lint("compose-lint", "check", "--fail-on", "low", FILES[0])
+    done = run((BIN / "compose-lint", "check", "--fail-on", "low", FILES[0]))
     assert done.returncode == 0, done.stdout
     assert "SUPPRESSED" in done.stdout  # it has looked
 
@@ -163,14 +155,7 @@ def test_triton_gets_the_options_of_the_embedded_server() -> None:
 @pytest.mark.usefixtures("triton_parts")
 def test_every_option_of_triton_exists(tmp_path: Path) -> None:
     parts = triton.installation()
-    done = subprocess.run(
-        [parts.binary, "--help"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env=triton.environment(parts),
-    )
+    done = run((parts.binary, "--help"), folder=tmp_path, variables=triton.environment(parts))
     known = set(re.findall(r"--[a-z][\w-]+", done.stdout + done.stderr))
     used = {part.split("=")[0] for part in SERVICES["triton"]["command"].split()[1:]}
     assert used <= known
@@ -193,12 +178,7 @@ def test_grafana_finds_its_dashboard_and_the_dashboard_its_data() -> None:
 def test_kafka_has_the_settings_of_the_embedded_one() -> None:
     lines = (ROOT / "deploy" / "kafka.properties").read_text().splitlines()
     written = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
-    places = {
-        "listeners",
-        "advertised.listeners",
-        "controller.quorum.voters",
-        "log.dirs",
-    }
+    places = {"listeners", "advertised.listeners", "controller.quorum.voters", "log.dirs"}
     assert {key: value for key, value in written.items() if key not in places} == kafka.PROPERTIES
     assert places <= set(written)
 

@@ -4,15 +4,14 @@ import ast
 import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tomllib
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from processes import ROOT, run
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("bench", "pipelines")
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
     "contracts"
@@ -35,9 +34,7 @@ def lint(planted: dict[str, str], *, into: Path) -> str:
         with (into / name).open("a") as file:
             file.write(f"{line}\n")
     program = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run(
-        [program, "--no-cache"], cwd=into, capture_output=True, text=True, check=False, timeout=60
-    )
+    done = run((program, "--no-cache"), folder=into, variables={"PYTHONPATH": str(into)})
     assert done.returncode == bool(planted), done.stdout + done.stderr
     return done.stdout
 

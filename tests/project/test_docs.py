@@ -3,12 +3,10 @@
 import importlib
 import inspect
 import math
-import os
 import re
 import runpy
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,6 +16,8 @@ import click
 import msgspec
 import numpy as np
 import pytest
+from networks import DNNS
+from processes import PYTHON, ROOT, run
 
 from bench.commands.cli import GROUPS, SELFCHECK, bench
 from bench.commands.options import Several
@@ -32,13 +32,11 @@ from pipelines import tasks
 from pipelines.brokers import BROKERS, broker, kafka_settings
 from pipelines.servers.kafka import HEAP, PROPERTIES
 from pipelines.spans import OTHER, STAGES, Call, Request, Span
-from pipelines.tasks import Dnn
 from pipelines.topologies.brokered.packing import QUALITY
 from pipelines.topologies.brokered.stages import IN_FLIGHT
 from pipelines.topologies.scenario import FORMS, TOPOLOGIES, flag, seconds, table
 from pipelines.worker import command as worker
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "results" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXIT_CODES = (0, 1, 2, 3, 4)
 # In two parts each, so that this file does not hold what it looks for.
@@ -167,13 +165,8 @@ def locust_options() -> dict[str, LocustOption]:
         "    'ours': option not in its, 'default': x.default, 'choices': list(x.choices or [])\n"
         "} for option, x in known().items()}, default=str))"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
+    done = run((PYTHON, "-W", "ignore", "-c", code))
+    assert done.returncode == 0, done.stderr
     return msgspec.json.decode(done.stdout, type=dict[str, LocustOption])
 
 
@@ -318,20 +311,15 @@ def test_every_schema_version_has_its_history_line() -> None:
     assert versions == list(range(1, SCHEMA + 1))
 
 
-def dnns() -> dict[str, Dnn]:
-    found = [*(task.dnn for task in tasks.tasks()), *(chain.second for chain in tasks.chains())]
-    return {dnn.model: dnn for dnn in found}
-
-
 def test_every_pipeline_is_documented() -> None:
     assert set(tasks.PIPELINES) <= rows(page("docs/models.md")).keys()
     assert set(tasks.PIPELINES) <= named(section(page("README.md"), "On your own"))
     assert set(tasks.PIPELINES) <= named(section(page("docs/commands.md"), "bench run"))
 
 
-@pytest.mark.parametrize("name", dnns())
+@pytest.mark.parametrize("name", DNNS)
 def test_the_input_and_the_outputs_of_a_dnn_are_as_documented(name: str) -> None:
-    dnn = dnns()[name]
+    dnn = DNNS[name]
     (row,) = [
         line
         for line in page("docs/models.md").splitlines()
@@ -458,16 +446,7 @@ def test_locust_command_lines_parse(line: Line) -> None:
 
 @pytest.mark.parametrize("line", lines_of("make"), ids=shown)
 def test_make_command_lines_parse(line: Line) -> None:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    done = subprocess.run(
-        ["make", "-n", *line.words],
-        cwd=ROOT,
-        env=plain,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = run(("make", "-n", *line.words))
     assert done.returncode == 0, done.stderr
 
 

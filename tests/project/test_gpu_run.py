@@ -8,14 +8,24 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
-from processes import PYTHON, ROOT, TIMEOUT_S
+from processes import PYTHON, ROOT, run
 from wheels import write_wheel
 
 SCRIPT = ROOT / "scripts" / "gpu_run"
 VERSION = "{}.{}".format(*sys.version_info[:2])
+PROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "visiontax"
+version = "0"
+[project.optional-dependencies]
+dev = ["tool[extra]"]
+"""
 BACKEND = """
 import zipfile
 NAME = "visiontax-0-py3-none-any.whl"
@@ -62,7 +72,7 @@ class Clone:
             made.mkdir(parents=True)
         shutil.copy(SCRIPT, self.root / "scripts")
         for name, text in (
-            ("pyproject.toml", self._project()),
+            ("pyproject.toml", PROJECT),
             ("backend.py", BACKEND),
             ("bench/__init__.py", ""),
             ("bench/__main__.py", BENCH),
@@ -70,7 +80,7 @@ class Clone:
             ("bench/prepare/pins.py", SOURCES),
         ):
             (self.root / name).write_text(text)
-        shutil.copy(next(carried_pip()), self.index)
+        shutil.copy(carried_pip(), self.index)
         tiny = wheel(self.index, "tiny", size=1_000_000)
         tool, other = wheel(self.index, "tool"), wheel(self.index, "other")
         other = other.replace(" \\", " ; sys_platform == 'win32' \\", 1)
@@ -86,46 +96,27 @@ class Clone:
         wheel(self.index, "cuda_bindings", "13.1")
         (self.root / "requirements-server.lock").write_text(wheel(self.index, "server"))
 
-    def _project(self) -> str:
-        return (
-            '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-            '[project]\nname = "visiontax"\nversion = "0"\n'
-            '[project.optional-dependencies]\ndev = ["tool[extra]"]\n'
-        )
-
     def call(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the script as it would be where there is no network beside `index`."""
-        return subprocess.run(
-            [self.root / "scripts" / "gpu_run", *map(str, arguments)],
-            cwd=self.root.parent,
-            env=os.environ
-            | {
-                "PIP_NO_INDEX": "1",
-                "PIP_FIND_LINKS": str(self.index),
-                "PATH": f"{Path(sys.base_prefix, 'bin')}:{os.environ['PATH']}",
-            }
-            | environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_S,
-        )
+        variables = {
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(self.index),
+            "PATH": f"{Path(sys.base_prefix, 'bin')}:{os.environ['PATH']}",
+        }
+        script = (self.root / "scripts" / "gpu_run",)
+        return run(script, *arguments, folder=self.root.parent, variables=variables | environment)
 
     def pack(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.call(
-            *("--pack", "--python", PYTHON, "--target", VERSION, *arguments, self.wheels)
-        )
+        return self.call("--pack", "--python", PYTHON, "--target", VERSION, *arguments, self.wheels)
 
 
-def carried_pip() -> Any:
-    """The wheels of pip that Python itself carries."""
+def carried_pip() -> Path:
+    """The wheel of pip that Python itself carries."""
     import ensurepip
 
-    found = [*Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")]
-    if not found:
-        pytest.skip("this Python carries no wheel of pip: apt install python3-venv")
-    return iter(found)
+    for found in Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl"):
+        return found
+    pytest.skip("this Python carries no wheel of pip: apt install python3-venv")
 
 
 @pytest.fixture
@@ -238,8 +229,7 @@ def test_what_was_packed_is_installed_without_a_network(clone: Clone, gpu: str) 
         *(("tiny", True), ("server", True), ("tool", False)),
         *(("onnxruntime_gpu", True), ("cuda_bindings", True), ("onnxruntime", False)),
     ):
-        imported = subprocess.run([venv, "-c", f"import {name}"], capture_output=True, check=False)
-        assert (imported.returncode == 0) == there, name
+        assert (run((venv, "-c", f"import {name}")).returncode == 0) == there, name
 
 
 def test_pieces_and_wheels_that_did_not_arrive_are_named(clone: Clone) -> None:
@@ -278,17 +268,11 @@ def test_the_exit_code_is_that_of_the_step_that_failed(clone: Clone, step: str, 
 @pytest.mark.usefixtures("triton_parts")
 @pytest.mark.triton
 def test_the_whole_of_it_on_the_cpu(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [
-            *(SCRIPT, "--device", "cpu", "--python", PYTHON, tmp_path / "out", "--"),
-            *("--pipeline", "classification", "--images", "small", "--place", "server"),
-            *("--users", "1", "--preprocess", "opencv", "--duration", "1s", "--warmup", "0.5s"),
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIMEOUT_S,
+    done = run(
+        (SCRIPT, "--device", "cpu", "--python", PYTHON, tmp_path / "out", "--"),
+        *("--pipeline", "classification", "--images", "small", "--place", "server"),
+        *("--users", "1", "--preprocess", "opencv", "--duration", "1s", "--warmup", "0.5s"),
+        folder=tmp_path,
     )
     assert done.returncode in (0, 4), done.stderr
     for step in ("[1/4]", "[2/4]", "[3/4]", "[4/4]"):

@@ -1,11 +1,9 @@
 """What is hidden from the suite is skipped, and what was skipped is said at its end."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
-from processes import PYTHON, ROOT
+from processes import PYTHON, ROOT, run
 
 TESTS = """
 import shutil, subprocess
@@ -27,16 +25,12 @@ def test_missing():
 @pytest.mark.parametrize("ci", ["true", "false"])
 def test_what_is_hidden_is_skipped_and_what_is_missing_fails_in_ci(tmp_path: Path, ci: str) -> None:
     (tmp_path / "test_made_up.py").write_text(TESTS)
-    done = subprocess.run(
-        [
-            *(PYTHON, "-m", "pytest", "-q", "-c", ROOT / "pyproject.toml", "-p", "conftest"),
-            *("-p", "no:cacheprovider", "-p", "randomly", "--randomly-seed=7"),
-            *("--without=java kafka", tmp_path),
-        ],
-        env=os.environ | {"CI": ci, "PYTHONPATH": f"{ROOT}:{ROOT}/tests:{ROOT}/tests/support"},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = run(
+        (PYTHON, "-m", "pytest", "-q", "-c", ROOT / "pyproject.toml", "-p", "conftest"),
+        *("-p", "no:cacheprovider", "-p", "randomly", "--randomly-seed=7"),
+        *("--without=java kafka", tmp_path),
+        folder=tmp_path,
+        variables={"CI": ci, "PYTHONPATH": f"{ROOT}:{ROOT}/tests:{ROOT}/tests/support"},
     )
     *_, counts = done.stdout.splitlines()
     assert "3 skipped: java is hidden: leave it out of WITHOUT\n" in done.stdout, done.stderr

@@ -1,14 +1,12 @@
 """A new setting is one field: everything that reads or shows settings has it then."""
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import PYTHON, ROOT, run
 
-ROOT = Path(__file__).resolve().parents[2]
 OWNER = Path("pipelines", "topologies", "scenario.py")
 BEFORE = "    topology: Annotated[\n"
 FIELD = """    crispness_s: Annotated[
@@ -68,16 +66,14 @@ def changed(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def run_in(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with the copy's packages."""
+    variables = {"PYTHONPATH": str(copy)}
+    return run((PYTHON, *arguments), folder=copy, variables=variables, timeout_s=120)
+
+
 def test_a_new_setting_is_one_field(changed: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SHOWN],
-        cwd=changed,
-        env=os.environ | {"PYTHONPATH": str(changed)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = run_in(changed, "-W", "ignore", "-c", SHOWN)
     assert done.stdout.endswith("all have it\n"), done.stderr
 
 
@@ -85,14 +81,6 @@ def test_a_new_setting_reaches_the_manifest(changed: Path) -> None:
     arguments = ["run", "classification", "--transport", "fake", "--images", "small"]
     arguments += ["--warmup", "0", "--duration", "1s", "--crispness", "7ms", "--results", "results"]
     (changed / "build").symlink_to(ROOT / "build")
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", *arguments],
-        cwd=changed,
-        env=os.environ | {"PYTHONPATH": str(changed)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = run_in(changed, "-m", "bench", *arguments)
     (manifest,) = changed.glob("results/*/manifest.json")
     assert '"crispness_s": 0.007' in manifest.read_text(encoding="utf-8"), done.stderr

@@ -9,20 +9,11 @@ from pathlib import Path
 
 import pytest
 from need import need
+from processes import ROOT, run
 
-ROOT = Path(__file__).parents[2]
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
 SCRIPTS = [ROOT / "scripts" / "setup", ROOT / "scripts" / "gpu_run", ROOT / ".ci" / "run"]
 TARGETS = ("help", "setup", "kafka", "demo", "serve", "test", "lint", "lock", "clean")
-
-
-def make(*args: str) -> subprocess.CompletedProcess[str]:
-    # The suite may itself run under make, whose settings must not reach this one.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    env.pop("MFLAGS", None)
-    return subprocess.run(
-        ["make", *args], cwd=ROOT, env=env, capture_output=True, text=True, check=False
-    )
 
 
 def names_in(lock: Path) -> list[str]:
@@ -69,25 +60,25 @@ def test_pil_has_exactly_one_owner() -> None:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_scripts_parse_and_can_be_run(script: Path) -> None:
     assert os.access(script, os.X_OK)
-    subprocess.run(["bash", "-n", str(script)], check=True)
+    assert run(("bash", "-n", script)).returncode == 0
     assert "set -euo pipefail" in script.read_text()
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_shellcheck_is_content(script: Path) -> None:
     need("shellcheck")
-    done = subprocess.run(["shellcheck", str(script)], capture_output=True, text=True, check=False)
+    done = run(("shellcheck", script))
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_make_knows_the_target(target: str) -> None:
-    done = make("-n", target)
+    done = run(("make", "-n", target))
     assert done.returncode == 0, done.stderr
 
 
 def test_make_alone_lists_the_targets() -> None:
-    done = make()
+    done = run(("make",))
     assert re.findall(r"^  make (\w+)", done.stdout, re.MULTILINE) == list(TARGETS)
 
 
@@ -95,9 +86,7 @@ def run_setup(folder: Path, *args: str, **env: str) -> subprocess.CompletedProce
     """Run a copy of scripts/setup in `folder`, where it is expected to stop at once."""
     (folder / "scripts").mkdir(parents=True)
     setup = shutil.copy(SCRIPTS[0], folder / "scripts" / "setup")
-    done = subprocess.run(
-        [setup, *args], env={**os.environ, **env}, capture_output=True, text=True, check=False
-    )
+    done = run((setup, *args), variables=env)
     assert done.returncode == 1
     assert not (folder / ".venv").exists()
     return done

@@ -10,12 +10,11 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
-from processes import ROOT, ended, family, wait_gone
+from processes import ROOT, ended, family, run, wait_gone
 
 from pipelines import paths
 from pipelines.processes import HOST, Child, free_port, stop_all
@@ -129,12 +128,6 @@ class Stack:
         """Where the port of that name, of PORTS, is here."""
         return f"{HOST}:{self.ports[port]}"
 
-    def temporary(self, service: str) -> Path:
-        """The container's /tmp."""
-        folder = self.folder / "tmp" / service
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
     def log(self, service: str) -> str:
         """What the service has said."""
         return (self.folder / f"{service}.log").read_text(errors="replace")
@@ -172,12 +165,14 @@ class Stack:
 
     def _mapped(self, text: str, *, service: str) -> str:
         """The text with the container's hosts, ports and paths replaced by ours."""
+        temporary = self.folder / "tmp" / service
+        temporary.mkdir(parents=True, exist_ok=True)
         paths = {
             "/pwd": self._pwd,
             "/app": self.folder / "app",
             "/etc/visiontax": self.folder / "mounted",
             "/opt/kafka": self.folder / "opt" / "kafka",
-            "/tmp": self.temporary(service),
+            "/tmp": temporary,
         }
         known = {
             **{path: str(own) for path, own in paths.items()},
@@ -219,12 +214,10 @@ class Stack:
         kind, *check = health["test"]
         assert kind == "CMD"
         try:
-            done = subprocess.run(
+            done = run(
                 self._native(service, check),
-                capture_output=True,
-                timeout=seconds(health["timeout"]),
-                check=False,
-                env=self._environment(service),
+                timeout_s=seconds(health["timeout"]),
+                variables=self._environment(service),
             )
         except subprocess.TimeoutExpired:
             return False
@@ -238,7 +231,7 @@ class Stack:
             assert time.monotonic() < deadline, f"{service}: {self.log(service)}"
             time.sleep(0.1)
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End all."""
         children = list(self.processes.values())
         members = [each for child in children for each in family(child.process)]
@@ -246,14 +239,9 @@ class Stack:
         wait_gone(members)
 
 
-@contextlib.contextmanager
-def stack(folder: Path, **environment: str) -> Iterator[Stack]:
+def stack(folder: Path, **environment: str) -> contextlib.closing[Stack]:
     """A stack with nothing started yet; afterwards nothing of it runs."""
-    made = Stack(folder, **environment)
-    try:
-        yield made
-    finally:
-        made.stop()
+    return contextlib.closing(Stack(folder, **environment))
 
 
 def _words(command: str | list[str]) -> list[str]:

@@ -3,10 +3,11 @@
 import contextlib
 import io
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +26,23 @@ TIMEOUT_S = 200.0
 
 
 def environment() -> dict[str, str]:
-    """The environment, with this checkout's packages to import."""
-    return os.environ | {"PYTHONPATH": str(ROOT)}
+    """This one with this checkout's packages, and without a make's that may run the suite."""
+    ours = {name: os.environ[name] for name in os.environ if not re.match("MAKE|MFLAGS", name)}
+    return ours | {"PYTHONPATH": str(ROOT)}
 
 
 def run(
-    command: tuple[str, ...], *arguments: object, timeout_s: float = TIMEOUT_S
+    command: Sequence[str | Path],
+    *arguments: object,
+    folder: Path = ROOT,
+    timeout_s: float = TIMEOUT_S,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; stdin is closed."""
+    """Run a command to its end; stdin is closed, and `variables` are added to the environment."""
     return subprocess.run(
         [*command, *map(str, arguments)],
-        cwd=ROOT,
-        env=environment(),
+        cwd=folder,
+        env=environment() | dict(variables or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
