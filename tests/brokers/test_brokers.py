@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from brokers import Link, Services, numbered, take_all
@@ -258,19 +259,17 @@ def test_topics_of_replies_to_dead_processes_are_swept(running: Services, topic:
 
 def test_claims_are_kept_until_dropped(running: Services) -> None:
     url = running.url("redis")
-    keeper, fetcher = Claims(url), Claims(url)
-    keys = keeper.keep([b"one", b"", os.urandom(100_000)])
-    assert len(set(keys)) == 3
-    assert fetcher.fetch(keys)[:2] == [b"one", b""]
-    with connect(url) as redis:
-        assert all(0 < redis.ttl(key) <= 120 for key in keys)
-    fetcher.drop(keys[1:])
-    assert keeper.fetch(keys) == [b"one", None, None]
-    assert (keeper.keep([]), keeper.fetch([])) == ([], [])
-    keeper.drop([])
-    keeper.drop(keys)
-    keeper.close()
-    fetcher.close()
+    with closing(Claims(url)) as keeper, closing(Claims(url)) as fetcher:
+        keys = keeper.keep([b"one", b"", os.urandom(100_000)])
+        assert len(set(keys)) == 3
+        assert fetcher.fetch(keys)[:2] == [b"one", b""]
+        with connect(url) as redis:
+            assert all(0 < redis.ttl(key) <= 120 for key in keys)
+        fetcher.drop(keys[1:])
+        assert keeper.fetch(keys) == [b"one", None, None]
+        assert (keeper.keep([]), keeper.fetch([])) == ([], [])
+        keeper.drop([])
+        keeper.drop(keys)
 
 
 def test_an_unknown_kind_lists_the_known_ones(kind: str) -> None:

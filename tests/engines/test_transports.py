@@ -21,7 +21,6 @@ from processes import PROGRAMS, loading
 from pipelines import processes
 from pipelines.engines import cuda_shm
 from pipelines.engines.choose import check_gpu, engine
-from pipelines.engines.engine import Engine
 from pipelines.engines.triton_http import HttpEngine
 from pipelines.engines.triton_shm import SharedMemoryEngine
 from pipelines.errors import EngineError
@@ -86,18 +85,15 @@ def blocks() -> Iterator[type[Mapped]]:
     assert Mapped.living == {}
 
 
-def asking(asked: Engine, **chosen: str) -> Single:
-    return Single(asked, Setup(**chosen))
-
-
 @pytest.mark.parametrize("place", ["server", "client"])
 @pytest.mark.parametrize("preprocess", WAYS)
 def test_any_kind_of_memory_brings_the_same_answer(
     triton: triton.Server, blocks: type[Mapped], preprocess: str, place: str
 ) -> None:
     image = encode(photograph(), quality=90)
-    plain = asking(HttpEngine(triton.url), preprocess=preprocess, place=place)
-    ours = asking(SharedMemoryEngine(triton.url, block=blocks), preprocess=preprocess, place=place)
+    setup = Setup(preprocess=preprocess, place=place)
+    plain = Single(HttpEngine(triton.url), setup)
+    ours = Single(SharedMemoryEngine(triton.url, block=blocks), setup)
     expected, outcome = (ask(image, request_id="t") for ask in (plain, ours))
     assert np.array_equal(outcome.answer, expected.answer)
     assert outcome.bytes_in < 2000  # only the places travel
@@ -110,7 +106,7 @@ def test_any_kind_of_memory_brings_the_same_answer(
 def test_a_region_is_made_once_and_again_when_it_is_too_small(
     triton: triton.Server, blocks: type[Mapped]
 ) -> None:
-    ask = asking(SharedMemoryEngine(triton.url, block=blocks))
+    ask = Single(SharedMemoryEngine(triton.url, block=blocks), Setup())
     photo = photograph()
     small, large = encode(photo, quality=80), encode(photo.resize((1280, 852)), quality=95)
     assert len(large) > 1 << 17
@@ -130,7 +126,7 @@ def test_what_triton_refuses_is_said_at_every_request(
     triton: triton.Server, blocks: type[Mapped]
 ) -> None:
     del blocks
-    ask = asking(SharedMemoryEngine(triton.url, block=Refused))
+    ask = Single(SharedMemoryEngine(triton.url, block=Refused), Setup())
     for _ in range(2):
         with pytest.raises(EngineError, match="failed to register"):
             ask(encode(photograph()), request_id="t")
@@ -274,7 +270,7 @@ def test_a_gpus_memory_brings_the_same_answer(triton: triton.Server) -> None:
     image = encode(photograph(), quality=90)
     answers = []
     for transport in ("http", "cuda-shm"):
-        ask = asking(engine(transport, triton.url))
+        ask = Single(engine(transport, triton.url), Setup())
         answers.append(ask(image, request_id="t").answer)
         ask.close()
     assert np.array_equal(*answers)

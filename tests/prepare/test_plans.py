@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from networks import DNNS, ROOT
+from processes import write_program
 
 from bench.commands.preparing.plans import command
 from bench.prepare import tensorrt
@@ -38,10 +39,8 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def trtexec(folder: Path, monkeypatch: pytest.MonkeyPatch, *, script: str) -> Path:
-    program, calls = folder / "bin" / "trtexec", folder / "calls"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n{script}')
-    program.chmod(0o755)
+    calls = folder / "calls"
+    program = write_program(folder / "bin" / "trtexec", f'echo "$@" >> {calls}\n{script}')
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     return calls
 
@@ -113,9 +112,8 @@ def test_without_trtexec_the_container_is_the_cure(
     with pytest.raises(ServerError, match="no trtexec") as raised:
         list(tensorrt.build_plans(repo))
     assert "docker compose run --rm plans" in raised.value.hint
-    (tmp_path / "trtexec").write_text("#!/bin/sh\n")
-    (tmp_path / "trtexec").chmod(0o755)
-    assert tensorrt.trtexec() == str(tmp_path / "trtexec")
+    program = write_program(tmp_path / "trtexec", "")
+    assert tensorrt.trtexec() == str(program)
 
 
 @pytest.mark.usefixtures("calls")

@@ -2,23 +2,19 @@
 
 import itertools
 import random
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import onnxruntime
 import pytest
-from need import need_built
-from networks import DOWNLOADS
+from networks import DOWNLOADS, ask
 from PIL import Image
 
 from bench.prepare.images.scenes import MOST, SCENES, draw_heads, draw_lines
 from bench.prepare.images.sets import Index, IndexedFile, build_images
-from pipelines.paths import REPOSITORY
 from pipelines.preprocess.ways import preprocessor
-from pipelines.tasks import Dnn, chain
+from pipelines.tasks import chain
 
 LOOKED_AT = 3
 
@@ -122,21 +118,6 @@ def test_sets_of_text_differ_in_nothing_but_the_lines(built: Path) -> None:
 
 
 # ---------------------------------------------------------------- as the real DNNs see them
-
-
-@cache
-def session(model: str) -> onnxruntime.InferenceSession:
-    path = REPOSITORY / model / "1" / "model.onnx"
-    need_built(path.exists(), f"{model} is not built")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 2
-    return onnxruntime.InferenceSession(path, options)
-
-
-def ask(dnn: Dnn, tensor: Any) -> dict[str, Any]:
-    names = [spec.name for spec in dnn.outputs]
-    outputs = session(dnn.model).run(names, {"input": tensor[None]})
-    return {name: output[0] for name, output in zip(names, outputs, strict=True)}
 
 
 @pytest.mark.parametrize("way", ["opencv", "pillow"])

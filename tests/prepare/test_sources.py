@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-import sys
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from networks import DOWNLOADS
+from processes import PYTHON, write_program
 from wheels import write_wheel
 
 from bench.prepare import packages, pins
@@ -137,9 +137,7 @@ def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def program(path: Path, *lines: str) -> Path:
     """A program that is asked `pack name@version` in the folder that the tarball goes to."""
-    path.write_text("\n".join([f"#!{sys.executable}", "import sys, pathlib", *lines, ""]))
-    path.chmod(0o755)
-    return path
+    return write_program(path, "\n".join(["import sys, pathlib", *lines]), by=PYTHON)
 
 
 def packs(tarball: bytes) -> tuple[str, str]:

@@ -20,7 +20,7 @@ import yaml
 from compose import BIN, FILES, Stack, read, settings, stack
 from google.protobuf import text_format
 from need import need
-from processes import ROOT, TIMEOUT_S, ended, run, until
+from processes import ROOT, TIMEOUT_S, ended, run, until, write_program
 from runs import measured
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
@@ -297,11 +297,8 @@ def reads(up: Stack, expression: str) -> list[Any]:
 def test_plans_are_built_into_the_repository_that_triton_serves(
     up: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    program = tmp_path / "trtexec"
-    program.write_text(
-        '#!/bin/sh\nfor each; do case $each in --saveEngine=*) touch "${each#*=}"; esac; done\n'
-    )
-    program.chmod(0o755)
+    saves = 'for each; do case $each in --saveEngine=*) touch "${each#*=}"; esac; done'
+    write_program(tmp_path / "trtexec", saves)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     up.start("plans")
     assert ended(up.processes["plans"].process) == 0, up.log("plans")

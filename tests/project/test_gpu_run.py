@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from processes import PYTHON, ROOT, run
+from processes import PYTHON, ROOT, run, write_program
 from wheels import write_wheel
 
 SCRIPT = ROOT / "scripts" / "gpu_run"
@@ -127,10 +127,7 @@ def gpu(tmp_path: Path) -> str:
 
 def stand_in(folder: Path, script: str) -> str:
     """Return a PATH whose nvidia-smi is that script."""
-    nvidia = folder / "bin" / "nvidia-smi"
-    nvidia.parent.mkdir()
-    nvidia.write_text(f"#!/bin/sh\n{script}\n")
-    nvidia.chmod(0o755)
+    nvidia = write_program(folder / "bin" / "nvidia-smi", script)
     return f"{nvidia.parent}:{Path(sys.base_prefix, 'bin')}:{os.environ['PATH']}"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from need import need
-from processes import ROOT, run
+from processes import ROOT, run, write_program
 
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
 SCRIPTS = [ROOT / "scripts" / "setup", ROOT / "scripts" / "gpu_run", ROOT / ".ci" / "run"]
@@ -99,9 +99,7 @@ def run_setup(folder: Path, *args: str, **env: str) -> subprocess.CompletedProce
 def test_an_interpreter_that_does_not_fit_is_refused(
     tmp_path: Path, python: str, cause: str
 ) -> None:
-    old = tmp_path / "python3.8"
-    old.write_text("#!/bin/sh\necho 3.8\n")
-    old.chmod(0o755)
+    old = write_program(tmp_path / "python3.8", "echo 3.8")
     done = run_setup(tmp_path / "clone", PYTHON=str(old) if python == "OLD" else python)
     assert done.stderr.startswith("error: PYTHON=")
     assert cause in done.stderr

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from processes import write_program
 
 from pipelines.errors import ServerError, VisiontaxError
 from pipelines.servers import device
@@ -14,11 +15,6 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An `nvidia-smi` that says what a test writes into it."""
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     return tmp_path / "nvidia-smi"
-
-
-def says(program: Path, script: str) -> None:
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +40,7 @@ def test_what_is_no_device_is_told_with_what_is(text: str) -> None:
 
 
 def test_the_gpus_are_those_of_the_driver(smi: Path) -> None:
-    says(smi, "echo NVIDIA H100; echo NVIDIA L4; echo")
+    write_program(smi, "echo NVIDIA H100; echo NVIDIA L4; echo")
     assert present() == ["NVIDIA H100", "NVIDIA L4"]
     require(parse("gpu:1,0"))
     with pytest.raises(ServerError, match="no GPU 2 on this machine: its GPUs are 0 to 1"):
@@ -53,7 +49,7 @@ def test_the_gpus_are_those_of_the_driver(smi: Path) -> None:
 
 @pytest.mark.parametrize("script", ["exit 9", "echo; exit 0"])
 def test_without_a_gpu_the_cpu_is_the_cure(smi: Path, script: str) -> None:
-    says(smi, script)
+    write_program(smi, script)
     assert present() == []
     require(CPU)
     with pytest.raises(ServerError, match="no GPU on this machine") as raised:

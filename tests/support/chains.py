@@ -59,14 +59,9 @@ def _photographs(kind: str) -> dict[str, Image.Image]:
     return {name: Image.open(io.BytesIO(data)).convert("RGB") for name, data in members.items()}
 
 
-@contextlib.contextmanager
-def asking(settings: scenario.Settings) -> Iterator[Pipeline]:
+def asking(settings: scenario.Settings) -> contextlib.closing[Pipeline]:
     """A pipeline as one user has it."""
-    made = choose.pipeline(settings)
-    try:
-        yield made
-    finally:
-        made.close()
+    return contextlib.closing(choose.pipeline(settings))
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from processes import ROOT, ended, family, run, wait_gone
+from processes import ROOT, ended, family, run, wait_gone, write_program
 
 from pipelines import paths
 from pipelines.processes import HOST, Child, free_port, stop_all
@@ -115,14 +115,12 @@ class Stack:
             if path.is_file() and path.suffix != ".json":
                 path.write_text(self._mapped(path.read_text(), service=path.stem))
         programs = self.folder / "opt" / "kafka" / "bin"
-        programs.mkdir(parents=True)
         for script, main in (
             ("kafka-storage.sh", "kafka.tools.StorageTool"),
             ("kafka-server-start.sh", "kafka.Kafka"),
         ):
             command = shlex.join([*kafka.JAVA, "-cp", f"{kafka.JARS}/*", main])
-            (programs / script).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-            (programs / script).chmod(0o755)
+            write_program(programs / script, f'exec {command} "$@"')
 
     def url(self, port: str) -> str:
         """Where the port of that name, of PORTS, is here."""

@@ -1,16 +1,19 @@
 """The built DNNs as tests run them, and the photographs they see."""
 
 import io
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+from need import need_built
 from PIL import Image
 
 from bench.prepare import pins
 from bench.prepare.pins import read_members
 from pipelines import tasks
+from pipelines.paths import REPOSITORY
 from pipelines.tasks import Dnn
 from pipelines.tasks.tensors import ModelInput, Tensors
 
@@ -24,6 +27,25 @@ DNNS = {
         *(chain.second for chain in tasks.chains()),
     ]
 }
+
+
+@cache
+def _session(model: str) -> onnxruntime.InferenceSession:
+    path = REPOSITORY / model / "1" / "model.onnx"
+    need_built(path.exists(), f"{model} is not built")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options)
+
+
+def ask(dnn: Dnn, tensor: npt.NDArray[np.float32]) -> Tensors:
+    """Every output of the DNN as it is built here for an image's [3,height,width], checked."""
+    names = [spec.name for spec in dnn.outputs]
+    outputs = [output[0] for output in _session(dnn.model).run(names, {"input": tensor[None]})]
+    for spec, output in zip(dnn.outputs, outputs, strict=True):
+        assert (output.shape, output.dtype) == (spec.shape, spec.dtype)
+    return dict(zip(names, outputs, strict=True))
 
 
 def photograph(name: str) -> Image.Image:

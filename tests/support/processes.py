@@ -51,6 +51,14 @@ def run(
     )
 
 
+def write_program(path: Path, script: str, *, by: str = "/bin/sh") -> Path:
+    """Write a script that can be run, by the shell or another program; its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!{by}\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
 def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Call `bench` as `run` would, but in this process: no packages are imported again."""
     output, errors = io.StringIO(), io.StringIO()

@@ -7,6 +7,7 @@ the 99th percentile: they average differently when they shrink, so sharp edges d
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,9 +42,8 @@ def ways() -> dict[str, Any]:
 
 @pytest.fixture
 def http(triton: triton.Server) -> Iterator[HttpEngine]:
-    engine = HttpEngine(triton.url)
-    yield engine
-    engine.close()
+    with closing(HttpEngine(triton.url)) as engine:
+        yield engine
 
 
 def ask(http: HttpEngine, model: str, image: bytes, spec: TensorSpec) -> Any:
@@ -98,12 +98,8 @@ def test_a_rotated_photograph_stands_upright(way: str, orientation: int) -> None
 def test_damaged_exif_does_not_cost_the_pixels(way: str) -> None:
     broken = b"\xff\xe1\x00\x10Exif\0\0MM\0*\xff\xff\xff\xff"
     preprocess = preprocessor(way, INPUT)
-    assert_agree(
-        {
-            "with": preprocess(GOOD[:2] + broken + GOOD[2:]).tensor,
-            "without": preprocess(GOOD).tensor,
-        }
-    )
+    damaged = GOOD[:2] + broken + GOOD[2:]
+    assert_agree({"with": preprocess(damaged).tensor, "without": preprocess(GOOD).tensor})
 
 
 def test_the_limit_is_on_pixels_not_on_a_side() -> None:
@@ -147,13 +143,11 @@ def test_bad_images_fail_alone_among_concurrent_requests(triton: triton.Server, 
     images = [poison if number % 5 == 2 else GOOD for number in range(80)]
 
     def one(image: bytes) -> str:
-        engine = HttpEngine(triton.url)
-        try:
-            return str(ask(engine, f"classification_{way}", image, LOGITS).shape)
-        except EngineError as error:
-            return str(error)
-        finally:
-            engine.close()
+        with closing(HttpEngine(triton.url)) as engine:
+            try:
+                return str(ask(engine, f"classification_{way}", image, LOGITS).shape)
+            except EngineError as error:
+                return str(error)
 
     with ThreadPoolExecutor(16) as users:
         answers = list(users.map(one, images))

@@ -1,21 +1,17 @@
 """What the DNNs' outputs mean: of maps with a known answer, and of photographs by the real DNNs."""
 
-import io
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import cv2
+import networks
 import numpy as np
-import onnxruntime
 import pytest
-from need import need_built
 from PIL import Image, ImageDraw, ImageFont
 
-from bench.prepare import pins
 from pipelines.errors import ServerError
-from pipelines.paths import REPOSITORY
 from pipelines.tasks import Dnn, chain, chains, task, tasks
 from pipelines.tasks import text as text_chain
 from pipelines.tasks.depth import depth
@@ -25,7 +21,6 @@ from pipelines.tasks.lines import MOST_LINES, lines
 from pipelines.tasks.segmentation import mask
 from pipelines.tasks.text import rectify, words
 
-ROOT = Path(__file__).parents[2]
 Resize = Callable[[Any, tuple[int, int]], Any]
 SIZES = [(500, 375), (375, 500), (1, 1), (3000, 1), (1, 3000), (3564, 2880)]
 
@@ -369,14 +364,6 @@ def test_without_the_characters_the_error_says_how_to_get_them(charset: Path) ->
 # ---------------------------------------------------------------- the real DNNs on photographs
 
 
-@cache
-def session(model: str) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(REPOSITORY / model / "1" / "model.onnx", options)
-
-
 def resized(image: Any, to: tuple[int, int]) -> Any:
     shrinks = image.shape[1] > to[0]
     return cv2.resize(image, to, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
@@ -388,16 +375,9 @@ def resized_by_pillow(image: Any, to: tuple[int, int]) -> Any:
 
 def ask(dnn: Dnn, image: Any, resize: Resize = resized) -> Any:
     """Return the real DNN's outputs of an image."""
-    path = REPOSITORY / dnn.model / "1" / "model.onnx"
-    need_built(path.exists(), f"{dnn.model} is not built")
     place = dnn.input.place(image.shape[1], image.shape[0])
     tensor = dnn.input.normalize(resize(image, (place.to_width, place.to_height)))
-    names = [spec.name for spec in dnn.outputs]
-    found = session(dnn.model).run(names, {"input": tensor[None]})
-    outputs = {name: output[0] for name, output in zip(names, found, strict=True)}
-    for spec in dnn.outputs:
-        assert (outputs[spec.name].shape, outputs[spec.name].dtype) == (spec.shape, spec.dtype)
-    return outputs
+    return networks.ask(dnn, tensor)
 
 
 def answer(name: str, image: Any, resize: Resize = resized) -> Any:
@@ -415,9 +395,7 @@ def read(name: str, image: Any, resize: Resize = resized) -> Any:
 
 @cache
 def photograph(name: str) -> Any:
-    data = pins.read_members([name], downloads=ROOT / pins.DOWNLOADS)[name]
-    with Image.open(io.BytesIO(data)) as image:
-        return np.array(image.convert("RGB"))
+    return np.array(networks.photograph(name))
 
 
 def within(box: tuple[int, int, int, int]) -> tuple[slice, slice]:
@@ -469,10 +447,8 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", ["astronaut", "grace_hopper"])
 def test_a_face_is_like_itself_however_it_is_photographed(name: str, change: str) -> None:
-    (one,), (other,) = (
-        read("faces", photograph(name)),
-        read("faces", CHANGES[change](photograph(name))),
-    )
+    image = photograph(name)
+    (one,), (other,) = read("faces", image), read("faces", CHANGES[change](image))
     assert one @ other > 0.6
 
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -107,12 +108,8 @@ class Counting(Pending):
 def first_stage(settings: Settings) -> Iterator[tuple[Broker, Collector]]:
     """What a first stage and a client need, to play both."""
     kind, url = str(settings.topology), str(settings.broker)
-    link, collector = broker(kind, url), Collector(kind, url)
-    try:
+    with closing(broker(kind, url)) as link, closing(Collector(kind, url)) as collector:
         yield link, collector
-    finally:
-        collector.close()
-        link.close()
 
 
 def put(link: Broker, collector: Collector, requests: dict[str, list[Content]]) -> None:
@@ -227,8 +224,7 @@ def test_a_broken_image_fails_its_own_request_and_no_other(
     log = tmp_path / "first"
     images = (picture("faces-0")[0], BAD["cut in half"][0], picture("faces-1")[0])
     with contextlib.ExitStack() as stack:
-        link = broker(str(settings.topology), str(settings.broker))
-        stack.callback(link.close)
+        link = stack.enter_context(closing(broker(str(settings.topology), str(settings.broker))))
         link.put(messages.images_topic("faces"), [b"what is that?"])
         stack.enter_context(worker(settings, "first", log=log))
         stack.enter_context(worker(settings, "second", log=tmp_path / "second"))
@@ -278,8 +274,7 @@ def test_a_first_stage_holds_back_while_the_second_stands_still(
             says(tmp_path / stage, "ready")
         second.send_signal(signal.SIGSTOP)
         ask = stack.enter_context(asking(settings))
-        link = broker(str(settings.topology), str(settings.broker))
-        stack.callback(link.close)
+        link = stack.enter_context(closing(broker(str(settings.topology), str(settings.broker))))
         with ThreadPoolExecutor(12) as pool:
             answering = [pool.submit(ask, image, request_id=f"r{i}") for i in range(12)]
             until(lambda: link.depth(CROPS) > IN_FLIGHT - 12, "it is full")

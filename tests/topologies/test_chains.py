@@ -34,7 +34,8 @@ SAME = 1e-5
 BOX_PIXELS = 12
 COSINE = {"way": 0.98, "jpeg": 0.995}
 
-# Topology, way, place, transport, and how crops travel; not all at once, but each of each.
+# Not all at once, but each of each.
+COMBINED = ("topology", "preprocess", "place", "transport", "crops")
 COMBINATIONS = [
     ("direct", "opencv", "client", "grpc", "raw"),
     ("direct", "pillow", "server", "shm", "raw"),
@@ -72,20 +73,15 @@ def observe(
     control.load(triton.url, models_of(["faces", "text"]))
 
     @cache
-    def ask(
-        chain: str, topology: str, way: str, place: str, transport: str, crops: str
-    ) -> Observed:
-        service = SERVICE_OF.get(topology)
+    def ask(chain: str, *combination: str) -> Observed:
+        chosen = dict(zip(COMBINED, combination, strict=True))
+        service = SERVICE_OF.get(chosen["topology"])
         settings = Settings(
             pipeline=chain,
             server=triton.url,
-            preprocess=way,
-            place=place,
-            transport=transport,
-            topology=topology,
-            crops=crops,
             broker=running.url(service) if service else None,
-            claims=running.url("redis") if crops == "reference" else None,
+            claims=running.url("redis") if chosen["crops"] == "reference" else None,
+            **chosen,
         )
         return _observed(settings, triton, tmp_path_factory.mktemp("observed") / "trace")
 

@@ -1,6 +1,5 @@
 """A task's answer is right, and the same, by every way, place and transport."""
 
-import io
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +8,8 @@ import numpy as np
 import pytest
 from chains import asking
 from jpegs import encode
-from PIL import Image
-from processes import ROOT
+from networks import photograph
 
-from bench.prepare.pins import DOWNLOADS, read_members
 from bench.prepare.repository import models_of
 from bench.record.scenario import Settings
 from pipelines.preprocess.choose import WAYS
@@ -25,8 +22,7 @@ FACE, FLAG = np.s_[75:165, 185:255], np.s_[0:120, 0:60]
 @pytest.fixture(scope="module")
 def astronaut() -> bytes:
     """A portrait, 512 x 512."""
-    data = read_members(["astronaut"], downloads=ROOT / DOWNLOADS)["astronaut"]
-    return encode(Image.open(io.BytesIO(data)).convert("RGB"), quality=92)
+    return encode(photograph("astronaut"), quality=92)
 
 
 def shows_her(mask: Any) -> bool:

@@ -2,8 +2,9 @@
 server wants it.
 """
 
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime
@@ -23,12 +24,9 @@ TENSORS = np.random.default_rng(1).normal(size=(5, 3, 224, 224)).astype(np.float
 
 
 def infer(triton: triton.Server, model: str, inputs: dict[str, np.ndarray], output: str) -> object:
-    engine = HttpEngine(triton.url)
     spec = TensorSpec(output, np.float32, ())
-    try:
+    with closing(HttpEngine(triton.url)) as engine:
         return engine.infer(model, inputs, outputs=[spec], request_id="b").outputs[output]
-    finally:
-        engine.close()
 
 
 def test_onnxruntime_gives_what_the_session_gives(triton: triton.Server) -> None:
@@ -44,12 +42,8 @@ def test_dali_gives_what_the_graph_gives(triton: triton.Server) -> None:
     graph = dali_graph.load(path, batch_size=1, threads=1)
     for image in (GOOD, ODD["grayscale"], ODD["progressive"]):
         ((expected, _),) = dali_graph.run(graph, [image])
-        served = infer(
-            triton,
-            "preprocess_classification_dali",
-            {"jpeg": np.frombuffer(image, np.uint8)[None]},
-            "tensor",
-        )
+        inputs = {"jpeg": np.frombuffer(image, np.uint8)[None]}
+        served = infer(triton, "preprocess_classification_dali", inputs, "tensor")
         np.testing.assert_array_equal(served, expected[None])
 
 
@@ -65,19 +59,18 @@ ON_GPU_3 = {"model_instance_kind": "GPU", "model_instance_device_id": "3"}
 class Session:
     """onnxruntime with or without a CUDA that works."""
 
+    works: ClassVar[list[str]] = ["CUDAExecutionProvider"]
+
     def __init__(self, path: str, options: object, *, providers: list[Any]) -> None:
         del path, options
         self.asked = providers
-        self.works = ["CUDAExecutionProvider"]
 
     def get_providers(self) -> list[str]:
         return [*self.works, "CPUExecutionProvider"]
 
 
 class Broken(Session):
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.works = []
+    works: ClassVar[list[str]] = []
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime"], indirect=True)
