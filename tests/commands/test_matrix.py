@@ -54,17 +54,9 @@ def ran(pipeline: str, images: str, place: str, /, users: int = 1, **changes: An
 
 
 def whole() -> list[Summary]:
-    return [
-        one
-        for pipeline, users in itertools.product(PIPELINES, (1, 16))
-        for one in (
-            ran(pipeline, "tensor", ALONE, users),
-            *(
-                ran(pipeline, *point, users)
-                for point in itertools.product(("small", "medium", "large"), PLACES)
-            ),
-        )
-    ]
+    points = [("tensor", ALONE), *itertools.product(("small", "medium", "large"), PLACES)]
+    kinds = itertools.product(PIPELINES, (1, 16))
+    return [ran(pipeline, *point, users) for pipeline, users in kinds for point in points]
 
 
 def point_of(found: Matrix, *key: object) -> MatrixPoint:

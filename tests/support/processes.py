@@ -24,19 +24,19 @@ TIMEOUT_S = 200.0
 """Far longer than anything takes that ends, also where the machine is busy."""
 
 
-def environment() -> dict[str, str]:
-    """The environment, with this checkout's packages to import."""
-    return os.environ | {"PYTHONPATH": str(ROOT)}
+def environment(root: Path = ROOT) -> dict[str, str]:
+    """The environment, with that checkout's packages to import."""
+    return os.environ | {"PYTHONPATH": str(root)}
 
 
 def run(
-    command: tuple[str, ...], *arguments: object, timeout_s: float = TIMEOUT_S
+    command: tuple[str, ...], *arguments: object, timeout_s: float = TIMEOUT_S, root: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; stdin is closed."""
+    """Run a command to its end in that checkout; stdin is closed."""
     return subprocess.run(
         [*command, *map(str, arguments)],
-        cwd=ROOT,
-        env=environment(),
+        cwd=root,
+        env=environment(root),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
