@@ -10,12 +10,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from click.testing import CliRunner
 from made_up import MadeUp
-from processes import BENCH, ROOT, alive, family, run, started, until, wait_gone
+from processes import BENCH, ROOT, alive, family, refused, run, started, until, wait_gone
 from summaries import failed, summary
 
-from bench.commands.cli import bench
 from bench.commands.measuring import matrix as command
 from bench.commands.measuring.matrix import PIPELINES, alone, places_of
 from bench.ledger.grid import ALONE, Matrix, MatrixPoint, matrix_of
@@ -80,9 +78,7 @@ def point_of(found: Matrix, *key: object) -> MatrixPoint:
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(option: str, words: str) -> None:
-    found = CliRunner().invoke(bench, ["matrix", option])
-    assert found.exit_code == 2
-    assert words in found.output
+    refused("matrix", option, code=2, words=words)
 
 
 def test_chains_have_no_inference_alone() -> None:

@@ -9,12 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 from browser import opened, outside
-from click.testing import CliRunner
 from made_up import MadeUp
 from pages import Elements
+from processes import refused
 from summaries import failed, summary
 
-from bench.commands.cli import bench
 from bench.commands.measuring import sweep as command
 from bench.commands.measuring.sweep import fanouts_of
 from bench.ledger.grid import Sweep, images_with, sweep_of
@@ -83,13 +82,11 @@ def test_fanouts_are_ranges_numbers_or_both(text: str, fanouts: list[int]) -> No
     ],
 )
 def test_what_is_no_fanout_is_a_usage_error_with_its_cure(text: str, words: str) -> None:
-    found = CliRunner().invoke(bench, ["sweep", "faces", f"--fanout={text}"])
-    assert found.exit_code == 2
-    assert words in found.output
+    refused("sweep", "faces", f"--fanout={text}", code=2, words=words)
 
 
 def test_only_chains_have_a_fanout() -> None:
-    assert CliRunner().invoke(bench, ["sweep", "classification"]).exit_code == 2
+    refused("sweep", "classification", code=2, words="'classification' is not one of")
 
 
 def test_the_seed_decides_the_order(made_up: MadeUp) -> None:

@@ -86,8 +86,8 @@ def loaded(
     command: tuple[str, ...], *load: object, into: Path, enough: int = 200
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A load of small images that has made so many requests; its log is beside its results."""
-    options = (*SMALL, *load, "--results", into)
-    with started(command, *options, log=into.with_name("log")) as process:
+    log = into.with_name("log")
+    with started(command, *SMALL, *load, "--results", into, log=log) as process:
         until(lambda: lines(into) >= enough, "requests")
         yield process
 
@@ -117,12 +117,8 @@ def assert_whole(folder: Path, *, processes: int) -> None:
     ensembles = Counter(traced[traced["parent"] == 0]["request"])
     manifest = records.read_manifest(folder)
     assert manifest.window_end_ns
-    measured = [
-        request
-        for request in requests
-        if manifest.window_start_ns <= request.due_ns < manifest.window_end_ns
-    ]
-    assert [request.id for request in measured if ensembles[request.id] != 1] == []
+    inside = [each.id for each in measured(folder) if each.due_ns < manifest.window_end_ns]
+    assert [id for id in inside if ensembles[id] != 1] == []
     code, summary = report(folder)
     assert summary["issues"] == [] or codes(summary) <= {"FEW"}, summary["issues"]
     assert (code, summary["valid"], summary["schema"]) == (0, True, 2)

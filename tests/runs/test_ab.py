@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+import msgspec
 import pytest
 from processes import BENCH, alive, ended, family, refused, run, started, until
 
@@ -17,6 +18,7 @@ from bench.compare.observations import read_experiment
 from bench.compare.stored import of_experiment
 from bench.ledger.reading import summary_of
 from bench.record.records import read_manifest, read_requests
+from bench.record.scenario import Settings
 from bench.report.comparison import sentence
 from bench.runs.experiments.blocks import Timing
 from bench.runs.experiments.paused_load import DiedError, Load
@@ -26,18 +28,7 @@ from pipelines.servers import triton
 from pipelines.servers.device import CPU
 
 SMALL = ("--images", "small", "--warmup", "0.5s", "--slice", "300ms")
-COMMON = dict.fromkeys(("images", "topology")) | {
-    "preprocess": "opencv",
-    "place": "server",
-    "transport": "http",
-    "crops": "raw",
-    "workers": (1, 1),
-    "batch": 8,
-    "users": 4,
-    "warmup_s": 2.0,
-    "device": CPU,
-    "seed": 1,
-}
+COMMON = msgspec.structs.asdict(Settings(users=4)) | {"images": None, "device": CPU}
 
 
 def only(folder: Path) -> Path:
