@@ -1,19 +1,18 @@
 """How often the gate is wrong: simulated jobs by the thousand, and what is said of real ones."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import numpy.typing as npt
 import pytest
-from click.testing import CliRunner, Result
 from experiments import STAGES, Stages, write_experiment
-from simulated import MOST, SCALE, noise, slowed, tosses
+from processes import bench, refused
+from simulated import MOST, stages_of, tosses
 
-from bench.commands.cli import bench
 from bench.commands.options import LIMIT
 from bench.commands.selfcheck import alarms
 from bench.commands.selfcheck.alarms import LIMITS
@@ -21,12 +20,9 @@ from bench.compare import gate, randomization
 from bench.compare.gate import NOISY, PASS, REGRESSION, is_decided, relative
 from bench.compare.observations import STAGE, Observations
 from bench.compare.randomization import Floats, looks
-from bench.runs.experiments import experiment as experiments
 from pipelines.errors import ServerError
 
 JOBS = 1000
-MS = {"decode": 3.0, "inference": 5.0, "queue": 1.0, "send": 1.0}
-"""Milliseconds of the simulated stages: decode makes 30 % of the latency."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,15 +48,9 @@ def observed(slices: Floats, mine: npt.NDArray[np.bool_]) -> Floats:
 def simulated(*, slower: float, jobs: int, seed: int) -> list[Observations]:
     """Jobs in which B's decode takes longer by that part."""
     random = np.random.default_rng(seed)
-    tossed = tosses(jobs, MOST, random)
-    of_b = slowed(tossed)
-    machine = noise(jobs, 4 * MOST, random)
-    took = {
-        STAGE + name: ms * np.exp(machine + noise(jobs, 4 * MOST, random, SCALE / 4))
-        for name, ms in MS.items()
-    }
-    took[f"{STAGE}decode"] *= np.where(of_b, 1 + slower, 1.0)
-    took["mean"] = sum(took.values(), start=np.zeros_like(machine))
+    stages, of_b = stages_of(tosses(jobs, MOST, random), random, slower=slower)
+    took = {STAGE + name: slices for name, slices in stages.items()}
+    took["mean"] = sum(took.values(), start=np.zeros(of_b.shape))
     a, b = (
         {name: observed(slices, mine) for name, slices in took.items()} for mine in (~of_b, of_b)
     )
@@ -107,12 +97,11 @@ def test_the_gate_finds_a_stage_that_is_a_tenth_slower_and_blames_it(limits: tup
 # Real jobs, whose measurement is made by hand
 
 
-def stages(*, decode: float = 30.0, seed: int = 1) -> Any:
+def stages(decode: float) -> Any:
     """Stages that change by 2 % from block to block, with so long a decode in B."""
-    tossed = np.random.default_rng(seed)
+    tossed = np.random.default_rng(1)
 
-    def took(side: str, block: int) -> Stages:
-        del block
+    def took(side: str, _: int) -> Stages:
         factor = float(tossed.uniform(0.98, 1.02))
         changed = STAGES | {"decode": decode} if side == "b" else STAGES
         return {stage: ms * factor for stage, ms in changed.items()}
@@ -120,46 +109,40 @@ def stages(*, decode: float = 30.0, seed: int = 1) -> Any:
     return took
 
 
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The repositories that jobs were made with, as they were."""
-    seen: list[Path] = []
+@dataclass
+class Jobs:
+    """The models that they were made with, where they were; which are to end in which error."""
 
-    def experiment(sides: Any, *, into: Path, **others: Any) -> Path:
-        del others
+    models: list[Path]
+    faults: dict[int, BaseException]
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    made = Jobs([], {})
+
+    def experiment(sides: Any, *, into: Path, **_: Any) -> Path:
+        number = len(made.models)
         model = sides[1].repository / alarms.MODEL / "1" / "model.py"
-        seen.append(model)
-        slower = "_slower" in model.read_text()
-        folder = into / str(len(seen))
-        return write_experiment(
-            folder,
-            stages(decode=40.0 if slower else 30.0),
-            b=sides[1].text,
-            settings={"a": {}, "b": {}},
-        )
+        made.models.append(model)
+        if number in made.faults:
+            raise made.faults[number]
+        took = stages(40.0 if "_slower" in model.read_text() else 30.0)
+        alike: dict[str, Any] = {"a": {}, "b": {}}
+        return write_experiment(into / str(number), took, b=sides[1].text, settings=alike)
 
     monkeypatch.setattr("bench.runs.experiments.experiment.experiment", experiment)
-    return seen
+    return made
 
 
-def invoke(folder: Path, *arguments: object) -> Result:
-    words = [
-        "selfcheck",
-        "alarms",
-        "--images",
-        "small",
-        "--results",
-        str(folder),
-        *map(str, arguments),
-    ]
-    return CliRunner().invoke(bench, words, standalone_mode=False, catch_exceptions=False)
+ALARMS = ("selfcheck", "alarms", "--images", "small", "--results")
 
 
 def test_each_job_has_a_line_and_the_end_says_how_often_the_gate_was_wrong(
-    made: list[Path], tmp_path: Path
+    jobs: Jobs, tmp_path: Path
 ) -> None:
-    done = invoke(tmp_path, "--same", 2, "--slower", 1)
-    assert done.return_value == 0
+    done = bench(*ALARMS, tmp_path, "--same", 2, "--slower", 1)
+    assert done.returncode == 0
     head, _, *rows, alarm, found, share = done.stdout.splitlines()
     assert head.split()[:3] == ["job", "decode", "outcome"]
     assert sorted(row.split()[1] for row in rows) == ["+10", "the", "the"]
@@ -170,47 +153,27 @@ def test_each_job_has_a_line_and_the_end_says_how_often_the_gate_was_wrong(
     assert found == "found: 1 of 1 job with a slower decode, which was blamed in 1"
     assert share == "decode takes 30 % of the latency"
     assert max(map(len, done.stdout.splitlines())) <= 100
-    assert not [model for model in made if model.exists()]
+    assert not [model for model in jobs.models if model.exists()]
 
 
 def test_a_job_that_ends_in_an_error_says_nothing_and_the_others_go_on(
-    made: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    jobs: Jobs, tmp_path: Path
 ) -> None:
-    whole = experiments.experiment
-
-    def experiment(*args: Any, **others: Any) -> Path:
-        if not made:
-            made.append(tmp_path / "none")
-            raise ServerError("Triton has ended", hint="see its log")
-        return whole(*args, **others)
-
-    monkeypatch.setattr("bench.runs.experiments.experiment.experiment", experiment)
-    done = invoke(tmp_path, "--same", 2, "--slower", 0)
-    assert done.return_value == 1
+    jobs.faults[0] = ServerError("Triton has ended", hint="see its log")
+    done = bench(*ALARMS, tmp_path, "--same", 2, "--slower", 0)
+    assert done.returncode == 1
     assert "error: Triton has ended" in done.stderr
     assert "false alarms: 0 of 2 jobs without a change; 1 passed" in done.stdout
     assert "1 job ended in an error and said nothing" in done.stdout
 
 
 def test_an_absolute_limit_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(click.UsageError, match="'p99 < 5ms' is no change"):
-        invoke(tmp_path, "--require", "p99 < 5ms")
+    words = "'p99 < 5ms' is no change"
+    refused(*ALARMS, tmp_path, "--require", "p99 < 5ms", code=2, words=words)
 
 
-def test_a_ctrl_c_leaves_what_is_known(
-    made: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = experiments.experiment
-
-    def experiment(*args: Any, **others: Any) -> Path:
-        if len(made) == 1:
-            raise KeyboardInterrupt
-        return whole(*args, **others)
-
-    monkeypatch.setattr("bench.runs.experiments.experiment.experiment", experiment)
-    done = CliRunner().invoke(
-        bench,
-        ["selfcheck", "alarms", "--images", "small", "--results", str(tmp_path), "--slower", "0"],
-    )
-    assert done.exit_code != 0
+def test_a_ctrl_c_leaves_what_is_known(jobs: Jobs, tmp_path: Path) -> None:
+    jobs.faults[1] = KeyboardInterrupt()
+    done = bench(*ALARMS, tmp_path, "--slower", 0)
+    assert done.returncode != 0
     assert "false alarms: 0 of 1 job without a change; 1 passed" in done.stdout

@@ -10,12 +10,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from click.testing import CliRunner
 from made_up import MadeUp
-from processes import BENCH, ROOT, alive, family, run, started, until, wait_gone
+from processes import BENCH, ROOT, alive, family, refused, run, started, until, wait_gone
 from summaries import failed, summary
 
-from bench.commands.cli import bench
 from bench.commands.measuring import matrix as command
 from bench.commands.measuring.matrix import PIPELINES, alone, places_of
 from bench.ledger.grid import ALONE, Matrix, MatrixPoint, matrix_of
@@ -54,17 +52,9 @@ def ran(pipeline: str, images: str, place: str, /, users: int = 1, **changes: An
 
 
 def whole() -> list[Summary]:
-    return [
-        one
-        for pipeline, users in itertools.product(PIPELINES, (1, 16))
-        for one in (
-            ran(pipeline, "tensor", ALONE, users),
-            *(
-                ran(pipeline, *point, users)
-                for point in itertools.product(("small", "medium", "large"), PLACES)
-            ),
-        )
-    ]
+    points = [("tensor", ALONE), *itertools.product(("small", "medium", "large"), PLACES)]
+    kinds = itertools.product(PIPELINES, (1, 16))
+    return [ran(pipeline, *point, users) for pipeline, users in kinds for point in points]
 
 
 def point_of(found: Matrix, *key: object) -> MatrixPoint:
@@ -88,9 +78,7 @@ def point_of(found: Matrix, *key: object) -> MatrixPoint:
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(option: str, words: str) -> None:
-    found = CliRunner().invoke(bench, ["matrix", option])
-    assert found.exit_code == 2
-    assert words in found.output
+    refused("matrix", option, code=2, words=words)
 
 
 def test_chains_have_no_inference_alone() -> None:

@@ -8,13 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from browser import opened
-from click.testing import CliRunner
+from browser import opened, outside
 from made_up import MadeUp
 from pages import Elements
+from processes import refused
 from summaries import failed, summary
 
-from bench.commands.cli import bench
 from bench.commands.measuring import sweep as command
 from bench.commands.measuring.sweep import fanouts_of
 from bench.ledger.grid import Sweep, images_with, sweep_of
@@ -83,13 +82,11 @@ def test_fanouts_are_ranges_numbers_or_both(text: str, fanouts: list[int]) -> No
     ],
 )
 def test_what_is_no_fanout_is_a_usage_error_with_its_cure(text: str, words: str) -> None:
-    found = CliRunner().invoke(bench, ["sweep", "faces", f"--fanout={text}"])
-    assert found.exit_code == 2
-    assert words in found.output
+    refused("sweep", "faces", f"--fanout={text}", code=2, words=words)
 
 
 def test_only_chains_have_a_fanout() -> None:
-    assert CliRunner().invoke(bench, ["sweep", "classification"]).exit_code == 2
+    refused("sweep", "classification", code=2, words="'classification' is not one of")
 
 
 def test_the_seed_decides_the_order(made_up: MadeUp) -> None:
@@ -143,10 +140,8 @@ def test_runs_that_do_not_belong_together_are_no_sweep(runs: list[Summary], word
 
 
 def test_a_point_in_which_every_request_failed_has_no_latency() -> None:
-    lost = msgspec.structs.replace(
-        failed(), pipeline="faces", images="faces-2", topology="kafka", crops="raw"
-    )
-    found = sweep_of([run(2), msgspec.structs.replace(lost, machine=run(2).machine, users=4)])
+    lost = failed(pipeline="faces", images="faces-2", topology="kafka", crops="raw")
+    found = sweep_of([run(2), lost])
     point = found.point(2, "kafka")
     assert point is not None
     assert (point.valid, point.throughput_per_s, point.mean_ms) == (False, 0, None)
@@ -273,10 +268,7 @@ def test_hostile_names_are_escaped_in_the_page() -> None:
         run(1, name, machine=HOSTILE, preprocess=HOSTILE, place=HOSTILE, run=HOSTILE)
         for name in ("direct", HOSTILE)
     ]
-    elements, plain = (
-        Elements(render_page(sweep_of(runs))),
-        Elements(render_page(sweep_of(whole()))),
-    )
+    elements, plain = (Elements(render_page(sweep_of(shown))) for shown in (runs, whole()))
     assert set(elements.tags) == set(plain.tags)
     assert {name for name, _ in elements.attributes} == {name for name, _ in plain.attributes}
     assert not any(re.search("[\x1b\u202e]", cell) for cell in elements.tables["runs"])
@@ -319,24 +311,16 @@ def test_the_page_opens_by_itself_and_fits_the_screen(
     runs += [run(2, name, machine=long, run=long, valid=False) for name in ("kafka", long, HOSTILE)]
     path = tmp_path / "sweep.html"
     path.write_text(render_page(sweep_of(runs)), encoding="utf-8")
-    size = {"width": width, "height": 800}
-    context = browser.new_context(viewport=size, offline=True)
-    page = opened(context, path)
-    assert page.faults == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    outside = page.evaluate(
-        """[...document.querySelectorAll('body *')].filter(it => !it.closest('.scroll, .defs')
-           && (it.getBoundingClientRect().right > window.innerWidth + 1
-               || it.getBoundingClientRect().left < -1)).map(it => it.outerHTML)"""
-    )
-    assert outside == []
-    drawn = page.evaluate(
-        """[...document.querySelectorAll('[data-chart=throughput] use')].map(it =>
-           it.getBoundingClientRect().width)"""
-    )
+    with opened(browser, path, width=width, height=800) as page:
+        assert page.faults == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert outside(page, but=".scroll, .defs") == []
+        drawn = page.evaluate(
+            """[...document.querySelectorAll('[data-chart=throughput] use')].map(it =>
+               it.getBoundingClientRect().width)"""
+        )
     assert len(drawn) > 13 * len(TOPOLOGIES)
     assert min(drawn) > 5, "a symbol is not drawn"
-    context.close()
 
 
 # The command, its runs made up

@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from experiments import STAGES, manifest, request, write_experiment, write_run
+from experiments import SLOWER, STAGES, planted, without, write_experiment
 from experiments import write_steady_run as steady
 from processes import bench, refused
 
 from bench.compare.likeness import THINGS
 from bench.compare.stored import of_experiment
 from bench.record.records import SCHEMA
-
-SLOWER = STAGES | {"decode": 60.0}
 
 
 def comparison(*arguments: object, code: int = 0) -> dict[str, Any]:
@@ -42,7 +40,7 @@ def side(
 
 
 def test_an_experiments_table_is_printed_again(tmp_path: Path) -> None:
-    folder = write_experiment(tmp_path, lambda side, _: STAGES if side == "a" else SLOWER)
+    folder = write_experiment(tmp_path, planted)
     done = bench("compare", folder)
     assert "A  preprocess=opencv\nB  preprocess=dali\n20 blocks" in done.stdout
     assert "B is 1.30 ± 0.00 times slower; decode explains all of it" in done.stdout
@@ -50,7 +48,7 @@ def test_an_experiments_table_is_printed_again(tmp_path: Path) -> None:
 
 
 def test_an_experiment_knows_how_often_it_could_have_been_looked_at(tmp_path: Path) -> None:
-    found = comparison(write_experiment(tmp_path, lambda *_: STAGES, blocks=4, looks_at_most=5))
+    found = comparison(write_experiment(tmp_path, blocks=4, looks_at_most=5))
     assert found["looks_at_most"] == 5
     assert found["sentence"].startswith("no difference found between A and B")
     assert "so few blocks cannot show a difference" in found["notes"][0]
@@ -62,13 +60,13 @@ def test_an_experiment_knows_how_often_it_could_have_been_looked_at(tmp_path: Pa
 def test_an_experiment_without_its_end_says_so(
     tmp_path: Path, stopped: str | None, note: str
 ) -> None:
-    folder = write_experiment(tmp_path, lambda *_: STAGES, stopped=stopped)
+    folder = write_experiment(tmp_path, stopped=stopped)
     assert note in comparison(folder)["notes"]
 
 
 def test_what_the_sides_do_not_name_must_be_alike(tmp_path: Path) -> None:
     settings = {"a": {"preprocess": "opencv"}, "b": {"preprocess": "dali", "place": "client"}}
-    folder = write_experiment(tmp_path, lambda *_: STAGES, settings=settings)
+    folder = write_experiment(tmp_path, settings=settings)
     found = comparison(folder)
     assert found["doubts"] == ["other settings: A and B also differ in place"]
     assert {row["mark"] for row in found["rows"]} == {"!"}
@@ -86,23 +84,18 @@ def test_what_the_sides_do_not_name_must_be_alike(tmp_path: Path) -> None:
 def test_what_the_sides_name_may_differ(
     tmp_path: Path, named: str, changed: dict[str, Any]
 ) -> None:
-    folder = write_experiment(
-        tmp_path, lambda *_: STAGES, a="", b=named, settings={"a": {}, "b": changed}
-    )
+    folder = write_experiment(tmp_path, a="", b=named, settings={"a": {}, "b": changed})
     assert of_experiment(folder).doubts == []
 
 
 def test_an_invalid_side_has_its_exit_code(tmp_path: Path) -> None:
-    folder = write_experiment(
-        tmp_path, lambda side, block: None if (side, block) == ("b", 3) else STAGES
-    )
-    found = comparison(folder, code=4)
+    found = comparison(write_experiment(tmp_path, without("b", 3)), code=4)
     assert found["doubts"] == ["B is INVALID (ERRORS)"]
     assert "1 block left out: a side finished no request in it" in found["notes"]
 
 
 def test_a_side_that_finished_nothing_is_an_error(tmp_path: Path) -> None:
-    folder = write_experiment(tmp_path, lambda side, _: STAGES if side == "a" else None)
+    folder = write_experiment(tmp_path, without("b"))
     refused("compare", folder, code=1, words="error: B finished no request in its slices")
 
 
@@ -184,8 +177,7 @@ def _old(tmp_path: Path) -> list[Path]:
 
 
 def test_the_one_setting_that_differs_is_what_is_compared(tmp_path: Path) -> None:
-    a, b = side(tmp_path, "a", 3), side(tmp_path, "b", 3, users=2)
-    found = comparison(*a, "--with", *b)
+    found = comparison(*side(tmp_path, "a", 3), "--with", *side(tmp_path, "b", 3, users=2))
     assert (found["a"]["label"], found["b"]["label"]) == ("users=1", "users=2")
     assert found["doubts"] == []
 
@@ -225,42 +217,33 @@ def test_runs_of_one_side_that_are_not_alike_are_flagged(tmp_path: Path) -> None
 
 
 def test_an_invalid_run_has_its_exit_code(tmp_path: Path) -> None:
-    failing = [request(n, n * 10**8, STAGES, error="no" if n < 9 else None) for n in range(200)]
-    bad = write_run(tmp_path / "bad", manifest("bad"), failing)
+    bad = steady(tmp_path / "bad", STAGES, requests=200, failed=9)
     found = comparison(*side(tmp_path, "a", 3), "--with", bad, bad, bad, code=4)
     assert found["doubts"] == ["B is INVALID (ERRORS)"]
 
 
-def _other_pipeline(folder: Path) -> Path:
-    return steady(folder, STAGES, pipeline="detection")
-
-
-def _newer(folder: Path) -> Path:
-    return steady(folder, STAGES, schema=SCHEMA + 1)
-
-
-def _silent(folder: Path) -> Path:
-    return write_run(folder, manifest("silent"), [])
-
-
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("changes", "words"),
     [
-        (_other_pipeline, "these runs are of several pipelines: classification, detection"),
-        (_newer, f"has results schema {SCHEMA + 1}; this version reads up to {SCHEMA}"),
-        (_silent, "no request of silent succeeded"),
-        (lambda folder: folder, "is not a run"),
+        ({"pipeline": "detection"}, "are of several pipelines: classification, detection"),
+        ({"schema": SCHEMA + 1}, f"schema {SCHEMA + 1}; this version reads up to {SCHEMA}"),
+        ({"requests": 0}, "no request of b succeeded"),
+        (None, "is not a run"),
     ],
 )
-def test_what_makes_no_sense_is_refused(tmp_path: Path, make: Any, words: str) -> None:
-    a, b = steady(tmp_path / "a", STAGES), make(tmp_path / "b")
-    told = refused("compare", a, "--with", b, code=1, words=words)
+def test_what_makes_no_sense_is_refused(
+    tmp_path: Path, changes: dict[str, Any] | None, words: str
+) -> None:
+    if changes:
+        steady(tmp_path / "b", STAGES, **changes)
+    a = steady(tmp_path / "a", STAGES)
+    told = refused("compare", a, "--with", tmp_path / "b", code=1, words=words)
     assert "\nhint: " in told
     assert len(told.splitlines()) == 2
 
 
 def test_a_newer_experiment_is_refused(tmp_path: Path) -> None:
-    folder = write_experiment(tmp_path, lambda *_: STAGES, schema=2)
+    folder = write_experiment(tmp_path, schema=2)
     refused("compare", folder, code=1, words="this version reads up to 1")
 
 
@@ -282,7 +265,7 @@ def test_a_command_line_that_says_too_little_or_too_much(
 ) -> None:
     made = {
         "RUN": steady(tmp_path / "run", STAGES),
-        "AB": write_experiment(tmp_path / "ab", lambda *_: STAGES, blocks=2),
+        "AB": write_experiment(tmp_path / "ab", blocks=2),
     }
     refused("compare", *(made.get(word, word) for word in arguments), code=2, words=words)
 

@@ -33,16 +33,13 @@ def seen(
 ) -> Observations:
     """Blocks in which B is A times the factors, within so much noise; a metric each its own."""
     random = np.random.default_rng(1)
-    a = {
-        name: value * np.exp(random.normal(0, noise, blocks))
-        for name, value in (STEADY | STAGES).items()
-    }
-    b = {
-        name: (STEADY | STAGES)[name]
-        * (factors or {}).get(name, 1.0)
-        * np.exp(random.normal(0, noise, blocks))
-        for name in a
-    }
+    a, b = (
+        {
+            name: value * times.get(name, 1.0) * np.exp(random.normal(0, noise, blocks))
+            for name, value in (STEADY | STAGES).items()
+        }
+        for times in ({}, factors or {})
+    )
     return Observations(a, b, **how)
 
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
-from experiments import STAGES, Stages, manifest, request, write_experiment, write_run
+from experiments import STAGES, Stages, planted, without, write_experiment
 from experiments import write_steady_run as steady
 from processes import BENCH, ROOT, bench, refused, run
 
@@ -17,9 +17,6 @@ from bench.commands.options import LIMIT
 from bench.compare.gate import Decision, Gate
 from bench.record.records import SCHEMA
 from bench.runs.experiments.paused_load import DiedError
-
-SLOWER = STAGES | {"decode": 60.0}
-"""130 ms in the place of 100: decode takes twice as long."""
 
 
 def gate(folder: Path, *limits: str, code: int) -> dict[str, Any]:
@@ -36,17 +33,11 @@ def noisy(*, of: float, slower: float = 1.0, seed: int = 1) -> Any:
     """Stages of both sides that change from block to block by so much, B `slower` than A."""
     tossed = random.Random(seed)
 
-    def took(side: str, block: int) -> Stages:
-        del block
+    def took(side: str, _: int) -> Stages:
         factor = tossed.uniform(1 - of, 1 + of) * (slower if side == "b" else 1)
         return {stage: ms * factor for stage, ms in STAGES.items()}
 
     return took
-
-
-def planted(side: str, block: int) -> Stages:
-    del block
-    return STAGES if side == "a" else SLOWER
 
 
 @pytest.fixture
@@ -84,8 +75,7 @@ def test_the_stage_blamed_is_not_one_that_the_machine_made_longer(tmp_path: Path
     """Inference moves more, by chance: only decode's move is sure."""
     tossed = random.Random(3)
 
-    def took(side: str, block: int) -> Stages:
-        del block
+    def took(side: str, _: int) -> Stages:
         wild = tossed.uniform(0.8, 1.2) + (0.05 if side == "b" else 0)
         decode = 33.0 if side == "b" else 30.0
         return {"decode": decode * tossed.uniform(0.99, 1.01), "inference": 300.0 * wild}
@@ -171,18 +161,14 @@ def test_a_stored_run_is_judged_by_absolute_limits(tmp_path: Path) -> None:
 
 
 def test_an_invalid_side_is_neither_pass_nor_regression(tmp_path: Path) -> None:
-    folder = write_experiment(
-        tmp_path, lambda side, block: None if (side, block) == ("b", 3) else SLOWER
-    )
-    found = gate(folder, "mean < +10%", code=4)
+    found = gate(write_experiment(tmp_path, without("b", 3)), "mean < +10%", code=4)
     assert found["outcome"] == found["decisions"][0]["outcome"] == "invalid"
     assert found["doubts"][0] == "B is INVALID (ERRORS)"
     assert "a side finished no request in 1 of 20 blocks" in found["doubts"]
 
 
 def test_an_invalid_run_is_neither_pass_nor_regression(tmp_path: Path) -> None:
-    failing = [request(n, n * 10**8, STAGES, error="no" if n < 9 else None) for n in range(200)]
-    folder = write_run(tmp_path / "bad", manifest("bad"), failing)
+    folder = steady(tmp_path / "bad", STAGES, requests=200, failed=9)
     assert gate(folder, "mean < 1s", code=4)["doubts"] == ["the run is INVALID (ERRORS)"]
 
 
@@ -194,66 +180,59 @@ def test_an_experiment_without_its_end_does_not_pass(tmp_path: Path, stopped: st
 
 @pytest.mark.parametrize("silent", ["a", "b"])
 def test_a_side_that_finished_nothing_is_an_error(tmp_path: Path, silent: str) -> None:
-    folder = write_experiment(tmp_path, lambda side, _: None if side == silent else STAGES)
+    folder = write_experiment(tmp_path, without(silent))
     words = f"error: {silent.upper()} finished no request"
     refused("gate", folder, "--require", "mean < +10%", code=1, words=words)
 
 
 def test_a_run_that_finished_nothing_is_an_error(tmp_path: Path) -> None:
-    failing = [request(n, n * 10**8, STAGES, error="no") for n in range(9)]
-    folder = write_run(tmp_path / "silent", manifest("silent"), failing)
+    folder = steady(tmp_path / "silent", STAGES, requests=9, failed=9)
     words = "error: no request of silent succeeded"
     refused("gate", folder, "--require", "error_share < 100%", code=1, words=words)
 
 
 @pytest.mark.parametrize("limit", ["stage.publish < +10%", "broker_share < 5%"])
 def test_what_was_not_measured_is_an_error(same: Path, limit: str) -> None:
-    refused(
-        "gate", same, "--require", limit, code=1, words=f"error: there is no {limit.split()[0]} "
-    )
+    words = f"error: there is no {limit.split()[0]} "
+    refused("gate", same, "--require", limit, code=1, words=words)
 
 
 # Usage
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("limit", "more", "told"),
     [
-        (("classification",), "Missing option '--require'"),
-        (("classification", "--require", "p98 < 1ms"), "column 1: unknown metric 'p98'"),
-        (("classification", "--require", "p98 < 1ms"), "known metrics: throughput, mean"),
-        (("classification", "--require", "p99 < +5%"), "'p99 < +5%' is a change"),
-        (("nothing", "--require", "p99 < 5ms"), "neither a folder nor a pipeline; known: class"),
+        ("p98 < 1ms", "", "column 1: unknown metric 'p98'"),
+        ("p98 < 1ms", "", "known metrics: throughput, mean"),
+        ("p99 < +5%", "", "'p99 < +5%' is a change"),
+        ("p99 < 5ms", "--against rev=HEAD", "--against: no --require is a change"),
+        ("p99 < +5%", "--against HEAD", "--against: 'HEAD' is neither rev=REV, repo=PATH"),
+        ("p99 < +5%", "--against colour=red", "--a: unknown key 'colour'"),
         (
-            ("classification", "--require", "p99 < 5ms", "--against", "rev=HEAD"),
-            "--against: no --require is a change",
-        ),
-        (
-            ("classification", "--require", "p99 < +5%", "--against", "HEAD"),
-            "--against: 'HEAD' is neither rev=REV, repo=PATH",
-        ),
-        (
-            ("classification", "--require", "p99 < +5%", "--against", "colour=red"),
-            "--a: unknown key 'colour'",
-        ),
-        (
-            ("classification", "--require", "p99 < 5ms", "--candidate", "rev=HEAD"),
+            *("p99 < 5ms", "--candidate rev=HEAD"),
             "--candidate: a revision is measured against another",
         ),
         (
-            ("classification", "--require", "p99 < +5%", "--against", "users=1", "--budget", "20s"),
+            *("p99 < +5%", "--against users=1 --budget 20s"),
             "--budget: fewer than 8 blocks of four slices cannot show a regression",
         ),
-        (
-            ("classification", "--require", "p99 < 5ms", "--junit", "nowhere/at/all.xml"),
-            "--junit: there is no folder",
-        ),
+        ("p99 < 5ms", "--junit nowhere/at/all.xml", "--junit: there is no folder"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_runs(
-    tmp_path: Path, arguments: tuple[str, ...], told: str
+    tmp_path: Path, limit: str, more: str, told: str
 ) -> None:
-    refused("gate", *arguments, "--results", tmp_path / "results", code=2, words=told)
+    given = ("--require", limit, *more.split(), "--results", tmp_path / "results")
+    refused("gate", "classification", *given, code=2, words=told)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_limit_and_a_folder_or_a_pipeline_are_needed(tmp_path: Path) -> None:
+    results = ("--results", tmp_path / "results")
+    refused("gate", "classification", *results, code=2, words="Missing option '--require'")
+    words = "neither a folder nor a pipeline; known: class"
+    refused("gate", "nothing", "--require", "p99 < 5ms", *results, code=2, words=words)
     assert not (tmp_path / "results").exists()
 
 
@@ -276,11 +255,8 @@ def test_a_baseline_that_cannot_be_measured_again_is_an_error(
     tmp_path: Path, changes: dict[str, Any], told: str
 ) -> None:
     folder = steady(tmp_path / "run", STAGES, **{"images": "small"} | changes)
-    done = bench(
-        *("gate", "classification", "--require", "mean < +5%", "--against", folder),
-        *("--results", tmp_path / "results"),
-    )
-    assert (done.returncode, told in done.stderr) == (1, True)
+    given = ("--require", "mean < +5%", "--against", folder, "--results", tmp_path / "results")
+    refused("gate", "classification", *given, code=1, words=told)
 
 
 def test_a_stored_run_is_measured_again_with_its_settings(
@@ -316,25 +292,13 @@ def test_a_server_that_crashes_is_no_verdict_the_first_time(
         return write_experiment(tmp_path / "made", planted, looks_at_most=1)
 
     monkeypatch.setattr("bench.runs.experiments.experiment.experiment", experiment)
-    given = (
-        "classification",
-        "--images",
-        "small",
-        "--against",
-        "users=1",
-        "--require",
-        "p99 < +9%",
-    )
+    given = ("classification", "--images", "small", "--against", "users=1", "--results", tmp_path)
+    given += ("--require", "p99 < +9%")
     crashes[:] = [0, 1]
-    done = bench("gate", *given, "--results", tmp_path)
-    assert done.returncode == 3
-    assert (
-        "warning: the server of B has ended in mid-experiment; measuring once more" in done.stderr
-    )
+    words = "warning: the server of B has ended in mid-experiment; measuring once more"
+    refused("gate", *given, code=3, words=words)
     crashes[:] = [1, 1]
-    assert (
-        "has ended in mid" in bench("gate", *given, "--results", tmp_path).stderr.splitlines()[-1]
-    )
+    assert "has ended in mid" in bench("gate", *given).stderr.splitlines()[-1]
 
 
 # What is printed
@@ -358,10 +322,8 @@ def test_the_text_says_what_moved_and_the_noise(worse: Path) -> None:
 
 
 def test_the_markdown_is_a_summary_with_the_rest_folded_away(worse: Path) -> None:
-    done = bench(
-        "gate", worse, "--require", "mean < +10%", "--require", "p50 < +50%", "--format", "md"
-    )
-    lines = done.stdout.splitlines()
+    limits = ("--require", "mean < +10%", "--require", "p50 < +50%")
+    lines = bench("gate", worse, *limits, "--format", "md").stdout.splitlines()
     assert lines[0].startswith("### regression: mean &lt; +10%: B/A is 1.30")
     assert lines[2] == "| limit | outcome | A | B | B/A | 95 % interval |"
     assert lines[4].startswith("| mean &lt; +10% | **regression** | 100 ms | 130 ms | 1.30 |")
@@ -393,7 +355,7 @@ def test_junit_calls_what_cannot_be_told_an_error(tmp_path: Path) -> None:
 
 
 def test_an_old_junit_file_does_not_outlive_an_error(tmp_path: Path) -> None:
-    folder = write_experiment(tmp_path / "silent", lambda side, _: None if side == "b" else STAGES)
+    folder = write_experiment(tmp_path / "silent", without("b"))
     file = tmp_path / "gate.xml"
     file.write_text("<testsuite/>")
     assert bench("gate", folder, "--require", "mean < +10%", "--junit", file).returncode == 1

@@ -6,13 +6,22 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from experiments import MS, STAGES, S, manifest, request, slices, write_experiment, write_run
+from experiments import (
+    MS,
+    STAGES,
+    S,
+    manifest,
+    planted,
+    request,
+    slices,
+    without,
+    write_experiment,
+    write_run,
+)
 
 from bench.compare.observations import Observations, Watch, read_experiment
 from pipelines.errors import ResultsError
 from pipelines.spans import Call, Request
-
-SLOWER = STAGES | {"decode": 60.0}
 
 
 def observe(folder: Path) -> Observations:
@@ -31,7 +40,7 @@ def tell(folder: Path, **changes: object) -> Path:
 
 
 def test_each_block_has_a_ratio_of_every_metric(tmp_path: Path) -> None:
-    seen = observe(write_experiment(tmp_path, lambda side, _: STAGES if side == "a" else SLOWER))
+    seen = observe(write_experiment(tmp_path, planted))
     assert seen.counts == (20, 20)
     assert seen.metrics == [
         *("throughput", "mean", "p50", "p95", "p99"),
@@ -70,7 +79,7 @@ def test_percentiles_are_of_both_slices_of_a_side(tmp_path: Path) -> None:
 
 
 def test_only_whole_blocks_count(tmp_path: Path) -> None:
-    folder = write_experiment(tmp_path, lambda *_: STAGES, blocks=5)
+    folder = write_experiment(tmp_path, blocks=5)
     cut = told(folder)["slices"][:-1]  # type: ignore[index]
     assert observe(tell(folder, slices=cut)).counts == (4, 4)
     with pytest.raises(ResultsError, match="has no whole block of 4 slices"):
@@ -78,10 +87,7 @@ def test_only_whole_blocks_count(tmp_path: Path) -> None:
 
 
 def test_a_block_in_which_a_side_finished_nothing_is_left_out(tmp_path: Path) -> None:
-    folder = write_experiment(
-        tmp_path, lambda side, block: None if (side, block) == ("b", 3) else STAGES, blocks=6
-    )
-    seen = observe(folder)
+    seen = observe(write_experiment(tmp_path, without("b", 3), blocks=6))
     assert seen.left_out == (3,)
     assert seen.counts == (5, 5)
     assert seen.logs("mean") == pytest.approx(np.zeros(5))
@@ -91,7 +97,7 @@ def test_a_block_in_which_a_side_finished_nothing_is_left_out(tmp_path: Path) ->
 def test_a_side_that_finished_nothing_is_an_error_that_names_it(
     tmp_path: Path, silent: str
 ) -> None:
-    folder = write_experiment(tmp_path, lambda side, _: None if side == silent else STAGES)
+    folder = write_experiment(tmp_path, without(silent))
     with pytest.raises(ResultsError, match=f"{silent.upper()} finished no request") as caught:
         observe(folder)
     assert f"bench report {folder / silent}" in caught.value.hint
@@ -106,7 +112,7 @@ def test_a_stage_of_one_side_only_has_no_ratio(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_is_read_as_far_as_it_is(tmp_path: Path) -> None:
-    folder = write_experiment(tmp_path, lambda *_: STAGES, blocks=4)
+    folder = write_experiment(tmp_path, blocks=4)
     for side in "ab":
         going_on = manifest(side, window_end_ns=None)
         (folder / side / "manifest.json").write_bytes(msgspec.json.encode(going_on))
@@ -186,5 +192,5 @@ def test_a_folder_without_an_experiment_says_where_they_are(tmp_path: Path) -> N
 
 
 def test_a_slice_is_a_second_of_the_clock_of_the_requests(tmp_path: Path) -> None:
-    first = read_experiment(write_experiment(tmp_path, lambda *_: STAGES)).slices[0]
+    first = read_experiment(write_experiment(tmp_path)).slices[0]
     assert (first.side, first.start_ns, first.end_ns) == ("a", 0, S)

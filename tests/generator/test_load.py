@@ -1,10 +1,14 @@
 """The load against the real server: what a run leaves, in each way to start one and to lose one."""
 
+import contextlib
+import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import subprocess
 import time
 import urllib.parse
 import urllib.request
@@ -15,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jpegs import encode
+from PIL import Image
 from processes import (
     BENCH,
     LOCUST,
@@ -46,6 +52,7 @@ KEYS = {
     *("tail_stages", "other_share", "non_inference_share"),
 }
 COLD = ("--warmup", "0s")
+RUN = (*BENCH, "run", "classification")
 SMALL = ("--images", "small", "--warmup", "0.5s")
 ESPRESSO = 967
 
@@ -70,8 +77,19 @@ def lines(folder: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in folder.glob("*/requests-*.jsonl"))
 
 
-def locust(url: str, folder: Path, *more: object) -> tuple[object, ...]:
-    return ("--host", url, "--results", folder, *SMALL, *more)
+def two_users(url: str, seconds: int) -> tuple[object, ...]:
+    return ("--headless", "-u", 2, "-r", 2, "-t", f"{seconds}s", "--host", url)
+
+
+@contextlib.contextmanager
+def loaded(
+    command: tuple[str, ...], *load: object, into: Path, enough: int = 200
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A load of small images that has made so many requests; its log is beside its results."""
+    log = into.with_name("log")
+    with started(command, *SMALL, *load, "--results", into, log=log) as process:
+        until(lambda: lines(into) >= enough, "requests")
+        yield process
 
 
 def made_of_enough(
@@ -80,7 +98,7 @@ def made_of_enough(
     """The run that `make` makes with such a load; of more seconds where the machine is busy."""
     for seconds in (3, 12, 60):
         into = folder / f"{seconds} s"
-        make(("--headless", "-u", 2, "-r", 2, "-t", f"{seconds}s", *locust(url, into)), into)
+        make((*two_users(url, seconds), *SMALL, "--results", into), into)
         if len(measured(only_run(into))) > 60:
             break
     return only_run(into)
@@ -99,12 +117,8 @@ def assert_whole(folder: Path, *, processes: int) -> None:
     ensembles = Counter(traced[traced["parent"] == 0]["request"])
     manifest = records.read_manifest(folder)
     assert manifest.window_end_ns
-    measured = [
-        request
-        for request in requests
-        if manifest.window_start_ns <= request.due_ns < manifest.window_end_ns
-    ]
-    assert [request.id for request in measured if ensembles[request.id] != 1] == []
+    inside = [each.id for each in measured(folder) if each.due_ns < manifest.window_end_ns]
+    assert [id for id in inside if ensembles[id] != 1] == []
     code, summary = report(folder)
     assert summary["issues"] == [] or codes(summary) <= {"FEW"}, summary["issues"]
     assert (code, summary["valid"], summary["schema"]) == (0, True, 2)
@@ -162,8 +176,8 @@ def test_locusts_own_page_starts_and_stops_runs(triton: triton.Server, tmp_path:
         except OSError:
             return None
 
-    web = ("--web-host", "127.0.0.1", "--web-port", port)
-    with started(LOCUST, *web, *locust(triton.url, folder, *COLD), log=tmp_path / "log") as process:
+    load = ("--web-host", "127.0.0.1", "--web-port", port, "--host", triton.url, *COLD)
+    with loaded(LOCUST, *load, into=folder, enough=0) as process:
         assert until(lambda: get("/"), "the page")
         for number in (1, 2):
             form = {"user_count": 2, "spawn_rate": 2, "host": triton.url}
@@ -182,17 +196,8 @@ def test_locusts_own_page_starts_and_stops_runs(triton: triton.Server, tmp_path:
 
 
 @pytest.fixture(scope="module")
-def coffee() -> bytes:
-    return read_members(["coffee"], downloads=ROOT / DOWNLOADS)["coffee"]
-
-
-@pytest.fixture(scope="module")
-def coffee_jpeg(coffee: bytes) -> bytes:
-    import io
-
-    from jpegs import encode
-    from PIL import Image
-
+def coffee_jpeg() -> bytes:
+    coffee = read_members(["coffee"], downloads=ROOT / DOWNLOADS)["coffee"]
     return encode(Image.open(io.BytesIO(coffee)).convert("RGB"), quality=90)
 
 
@@ -202,15 +207,8 @@ def coffee_jpeg(coffee: bytes) -> bytes:
 def test_every_path_to_the_network_sees_the_same(
     triton: triton.Server, coffee_jpeg: bytes, transport: str, way: str, place: str
 ) -> None:
-    setup = Setup(
-        pipeline="classification",
-        preprocess=way,
-        place=place,
-        transport=transport,
-        server=triton.url,
-    )
-    ask = pipeline(setup)
-    try:
+    setup = Setup(preprocess=way, place=place, transport=transport, server=triton.url)
+    with contextlib.closing(pipeline(setup)) as ask:
         for number in range(2):
             outcome = ask(coffee_jpeg, request_id=f"t{number}")
             best, odds = outcome.answer[0]
@@ -218,8 +216,6 @@ def test_every_path_to_the_network_sees_the_same(
             assert odds > 0.5
             (call,) = outcome.calls
             assert call.sent_ns < call.received_ns
-    finally:
-        ask.close()
     assert not list(Path("/dev/shm").glob(f"visiontax-{processes.owner()}-*put"))
 
 
@@ -236,9 +232,7 @@ def test_killing_the_generator_loses_a_second_at_most(
     triton: triton.Server, tmp_path: Path
 ) -> None:
     folder = tmp_path / "results"
-    load = ("--headless", "-u", 2, "-r", 2, "-t", "60s", *locust(triton.url, folder))
-    with started(LOCUST, *load, log=tmp_path / "log") as process:
-        until(lambda: lines(folder) > 200, "requests")
+    with loaded(LOCUST, *two_users(triton.url, 60), into=folder) as process:
         time.sleep(1.5)  # so that the trace, fetched once a second, has some of the window
         members = family(process)
         process.kill()
@@ -263,8 +257,7 @@ def test_killing_generator_and_monitor_leaves_a_run_that_can_be_read(
     triton: triton.Server, tmp_path: Path
 ) -> None:
     folder = tmp_path / "results"
-    load = ("--headless", "-u", 2, "-r", 2, "-t", "60s", *locust(triton.url, folder))
-    with started(LOCUST, *load, log=tmp_path / "log") as process:
+    with loaded(LOCUST, *two_users(triton.url, 60), into=folder, enough=0) as process:
         until(lambda: len(list(folder.glob("*/trace.json.*"))) >= 3, "trace")
         for member in family(process):
             member.kill()
@@ -277,9 +270,7 @@ def test_killing_generator_and_monitor_leaves_a_run_that_can_be_read(
 
 def test_a_server_that_dies_is_on_the_record(own_server: triton.Server, tmp_path: Path) -> None:
     folder = tmp_path / "results"
-    load = ("--headless", "-u", 2, "-r", 2, "-t", "6s", *locust(own_server.url, folder))
-    with started(LOCUST, *load, log=tmp_path / "log") as process:
-        until(lambda: lines(folder) > 20, "requests")
+    with loaded(LOCUST, *two_users(own_server.url, 6), into=folder, enough=20) as process:
         own_server.process.kill()
         assert ended(process) == 1
     numbers: dict[str, list[int]] = {}
@@ -301,10 +292,8 @@ def test_no_further_run_is_made_when_the_server_has_died(
     own_server: triton.Server, tmp_path: Path
 ) -> None:
     folder, log = tmp_path / "results", tmp_path / "log"
-    options = ("--server", own_server.url, "--results", folder, "--images", "small")
-    load = (*options, "--preprocess", "opencv,pillow", "--warmup", "0.5s", "--duration", "3s")
-    with started(BENCH, "run", "classification", *load, log=log) as process:
-        until(lambda: lines(folder) > 20, "requests")
+    load = ("--server", own_server.url, "--preprocess", "opencv,pillow", "--duration", "3s")
+    with loaded(RUN, *load, into=folder, enough=20) as process:
         own_server.process.kill()
         assert ended(process) == 1
     said = log.read_text()
@@ -350,9 +339,6 @@ def test_a_results_folder_that_is_none_is_said_at_once(tmp_path: Path, program: 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB, where we may mount one."""
-    import os
-    import subprocess
-
     mount = tmp_path / "tiny"
     mount.mkdir()
     command = ("mount", "-t", "tmpfs", "-o", "size=1m", "visiontax", str(mount))
@@ -370,8 +356,6 @@ def test_a_full_disk_is_said_at_once(tiny_disk: Path) -> None:
 
 
 def test_a_disk_that_seems_full_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     real = os.statvfs(tmp_path)
     full = os.statvfs_result((real.f_bsize, real.f_frsize, *real[2:4], 10, *real[5:]))
     monkeypatch.setattr(os, "statvfs", lambda _: full)
@@ -386,7 +370,7 @@ def fake_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real run against the fake engine."""
     folder = tmp_path_factory.mktemp("fake")
     load = (*SMALL, "--transport", "fake", "--results", folder, "--duration", "1s")
-    done = run(BENCH, "run", "classification", *load, "--format", "json")
+    done = run(RUN, *load, "--format", "json")
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == f"results: {only_run(folder)}"
     assert set(json.loads(done.stdout)) >= KEYS
@@ -422,17 +406,6 @@ def test_a_damaged_or_newer_manifest_is_refused(
     assert str(tmp_path) in str(raised.value)
 
 
-def copy_of(folder: Path, to: Path) -> Path:
-    for path in folder.iterdir():
-        (to / path.name).write_bytes(path.read_bytes())
-    return to
-
-
-def changed(folder: Path, **changes: object) -> None:
-    path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -452,7 +425,9 @@ def changed(folder: Path, **changes: object) -> None:
 def test_a_hostile_manifest_is_an_error_or_a_report(
     fake_run: Path, tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    changed(copy_of(fake_run, tmp_path), **changes)
+    shutil.copytree(fake_run, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     done = bench("report", tmp_path)
     assert done.returncode in (0, 1, 4)
     if done.returncode == 1:
@@ -464,10 +439,10 @@ def test_a_hostile_manifest_is_an_error_or_a_report(
 def test_reports_that_cannot_be_made_are_one_line(fake_run: Path, tmp_path: Path) -> None:
     told = refused("report", tmp_path, code=1, words="")
     assert told.startswith(f"error: {tmp_path} is not a run")
-    broken = copy_of(fake_run, tmp_path)
-    (requests,) = broken.glob("requests-*.jsonl")
+    shutil.copytree(fake_run, tmp_path, dirs_exist_ok=True)
+    (requests,) = tmp_path.glob("requests-*.jsonl")
     requests.write_bytes(b'{"no": "request"}\n' + requests.read_bytes())
-    told = refused("report", broken, code=1, words="")
+    told = refused("report", tmp_path, code=1, words="")
     assert told.startswith(f"error: {requests}, line 1 is damaged")
 
 
@@ -475,10 +450,8 @@ def test_reports_that_cannot_be_made_are_one_line(fake_run: Path, tmp_path: Path
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     """A terminal sends the signal to bench alone: the others have sessions of their own."""
     folder, log = tmp_path / "results", tmp_path / "log"
-    load = (*SMALL, *COLD, "--results", folder, "--duration", "60s")
-    load += ("--preprocess", "opencv,pillow")
-    with started(BENCH, "run", "classification", *load, log=log) as process:
-        until(lambda: lines(folder) > 200, "requests")
+    load = (*COLD, "--duration", "60s", "--preprocess", "opencv,pillow")
+    with loaded(RUN, *load, into=folder) as process:
         members = family(process)
         names = {Path(member.exe()).name for member in members}
         assert "tritonserver" in names
@@ -499,9 +472,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("triton_parts")
 def test_bench_run_killed_leaves_no_process(tmp_path: Path) -> None:
     folder = tmp_path / "results"
-    load = (*SMALL, *COLD, "--results", folder, "--duration", "60s")
-    with started(BENCH, "run", "classification", *load, log=tmp_path / "log") as process:
-        until(lambda: lines(folder) > 200, "requests")
+    with loaded(RUN, *COLD, "--duration", "60s", into=folder) as process:
         members = family(process)
         process.kill()
         process.wait()
@@ -512,14 +483,13 @@ def test_bench_run_killed_leaves_no_process(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("triton_parts")
 def test_a_server_of_its_own_ends_with_the_run(tmp_path: Path) -> None:
-    load = ("--headless", "-u", 1, "-t", "2s", "--results", tmp_path, *SMALL, "--start-server")
-    with started(LOCUST, *load, log=tmp_path.with_suffix(".log")) as process:
-        until(lambda: lines(tmp_path) > 5, "requests")
+    load = ("--headless", "-u", 1, "-t", "2s", "--start-server")
+    with loaded(LOCUST, *load, into=tmp_path / "results", enough=5) as process:
         members = family(process)
         assert "tritonserver" in {Path(member.exe()).name for member in members}
         assert ended(process) == 0
         wait_gone(members)
-    assert re.search(r"^results: ", tmp_path.with_suffix(".log").read_text(), re.MULTILINE)
+    assert re.search(r"^results: ", (tmp_path / "log").read_text(), re.MULTILINE)
 
 
 def test_something_else_at_the_address_is_not_triton() -> None:

@@ -86,12 +86,17 @@ def test_requests_of_different_chunks_do_not_mix() -> None:
     assert (times[:, COLUMNS.index(OTHER)] == 3).all()
 
 
+def time_and_work(*spans: Span) -> tuple[int, int]:
+    """Of one request's only stage."""
+    counted = ledger(records_of([request([*spans])]), no_trace(), stages={})
+    assert counted.time_ns[0].sum() == END
+    column = COLUMNS.index(spans[0].stage)
+    return counted.time_ns[0, column], counted.work_ns[0, column]
+
+
 def test_work_counts_overlaps_twice_and_time_does_not() -> None:
-    spans = [Span("decode", 0, 40, "client"), Span("decode", 20, 60, "client")]
-    counted = ledger(records_of([request(spans)]), no_trace(), stages={})
-    column = COLUMNS.index("decode")
-    assert counted.time_ns[0, column] == 60
-    assert counted.work_ns[0, column] == 80
+    spans = (Span("decode", 0, 40, "client"), Span("decode", 20, 60, "client"))
+    assert time_and_work(*spans) == (60, 80)
 
 
 def execution(
@@ -193,20 +198,11 @@ def test_a_failed_request_is_counted_by_its_reason() -> None:
 def test_what_the_request_did_not_wait_for_is_work_but_no_time() -> None:
     last = Span("inference", 20, 40, "dnn")
     earlier = Span("inference", 5, 15, "dnn", critical=False)
-    records = records_of([request([last, earlier])])
-    counted = ledger(records, no_trace(), stages={})
-    column = COLUMNS.index("inference")
-    assert counted.time_ns[0, column] == 20
-    assert counted.work_ns[0, column] == 30
-    assert counted.time_ns[0].sum() == END
+    assert time_and_work(last, earlier) == (20, 30)
 
 
 def test_the_work_of_a_batch_is_shared_by_its_items() -> None:
-    records = records_of([request([Span("inference", 0, 40, "dnn", 8)])])
-    counted = ledger(records, no_trace(), stages={})
-    column = COLUMNS.index("inference")
-    assert counted.time_ns[0, column] == 40
-    assert counted.work_ns[0, column] == 5
+    assert time_and_work(Span("inference", 0, 40, "dnn", 8)) == (40, 5)
 
 
 def batch_of(request_id: str) -> dict[str, object]:

@@ -12,25 +12,16 @@ pytestmark = [pytest.mark.alone, pytest.mark.triton]
 
 
 @pytest.mark.parametrize(
-    ("preprocess", "place", "transport", "users", "other_at_most"),
+    ("changes", "other_at_most"),
     [
-        ("opencv", "server", "http", 1, 0.01),
-        ("opencv", "server", "http", 16, 0.02),
-        ("pillow", "client", "grpc", 16, 0.02),
-        ("dali", "server", "shm", 1, 0.01),
+        ({"preprocess": "opencv", "transport": "http"}, 0.01),
+        ({"preprocess": "opencv", "transport": "http", "users": 16}, 0.02),
+        ({"preprocess": "pillow", "place": "client", "transport": "grpc", "users": 16}, 0.02),
+        ({"preprocess": "dali", "transport": "shm"}, 0.01),
     ],
 )
-def test_other_is_small_and_the_shares_sum_to_one(
-    triton, tmp_path, preprocess, place, transport, users, other_at_most
-) -> None:
-    settings = scenario.Settings(
-        preprocess=preprocess,
-        place=place,
-        transport=transport,
-        users=users,
-        server=triton.url,
-        warmup_s=1.0,
-    )
+def test_other_is_small_and_the_shares_sum_to_one(triton, tmp_path, changes, other_at_most) -> None:
+    settings = scenario.Settings(server=triton.url, warmup_s=1.0, **changes)
     folder = execute(Plan(settings, duration_s=2.0, results=tmp_path))
     found = summary_of(folder)
     assert found.errors == 0
@@ -44,7 +35,7 @@ def test_other_is_small_and_the_shares_sum_to_one(
         apportion=records.read_apportion(folder),
     )
     assert np.array_equal(counted.time_ns.sum(axis=1), counted.latency_ns)
-    assert ("decode" in counted.apportioned) == (preprocess == "dali")
+    assert ("decode" in counted.apportioned) == (settings.preprocess == "dali")
 
 
 def test_decode_dominates_a_large_image(triton, tmp_path) -> None:

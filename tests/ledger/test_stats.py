@@ -87,21 +87,18 @@ def test_one_invalidating_issue_makes_a_run_invalid() -> None:
 
 
 def test_cpu_is_the_busiest_generator_and_the_whole_server_inside_the_window() -> None:
-    def at(ms: int, role: str, pid: int, cpu_s: float) -> Sample:
-        return Sample(ms * MS, role, pid, cpu_s)
-
-    samples = (
-        at(-500, "generator", 1, 0.0),
-        at(0, "generator", 1, 5.0),
-        at(1000, "generator", 1, 5.2),
-        at(0, "generator", 2, 0.0),
-        at(1000, "generator", 2, 0.4),
-        at(0, "server", 3, 1.0),
-        at(1000, "server", 3, 1.9),
-        at(0, "server", 4, 1.0),
-        at(1000, "server", 4, 1.7),
-        at(500, "server", 5, 9.0),
-    )
+    seen = {
+        ("generator", 1): {-500: 0.0, 0: 5.0, 1000: 5.2},
+        ("generator", 2): {0: 0.0, 1000: 0.4},
+        ("server", 3): {0: 1.0, 1000: 1.9},
+        ("server", 4): {0: 1.0, 1000: 1.7},
+        ("server", 5): {500: 9.0},
+    }
+    samples = [
+        Sample(ms * MS, *process, cpu_s)
+        for process, used in seen.items()
+        for ms, cpu_s in used.items()
+    ]
     found = summary(ledger([{"inference": 1}]), samples=samples)
     assert found.generator_cpu_share == pytest.approx(0.4)
     assert found.server_cpu_share == pytest.approx(1.6)

@@ -1,13 +1,14 @@
 """Every format, from hand-made summaries."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
 
 import msgspec
 import pytest
 from pages import Elements
+from processes import PYTHON, ROOT, run
 from summaries import MIX, failed, stage_times, summary
 
 from bench.ledger import units
@@ -19,18 +20,13 @@ from pipelines.errors import ResultsError, VisiontaxError
 from pipelines.spans import OTHER, STAGES
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\x9b2J\r\n|`@all`\u202e'\"{{ 7*7 }}"
-CSS = Path(__file__).parents[2] / "bench" / "report" / "templates" / "page.css"
+CSS = ROOT / "bench" / "report" / "templates" / "page.css"
 
 
 def hostile() -> Summary:
+    names = ("run", "pipeline", "images", "preprocess", "place", "transport", "machine")
     return summary(
-        run=HOSTILE,
-        pipeline=HOSTILE,
-        images=HOSTILE,
-        preprocess=HOSTILE,
-        place=HOSTILE,
-        transport=HOSTILE,
-        machine=HOSTILE,
+        **dict.fromkeys(names, HOSTILE),
         valid=False,
         issues=[Issue(HOSTILE, HOSTILE, HOSTILE, invalid=True)],
         stages=stage_times({**MIX, HOSTILE: 1.0}),
@@ -183,14 +179,10 @@ def test_the_page_asks_for_nothing_outside() -> None:
 def test_every_number_of_the_tables_is_text_on_the_page() -> None:
     runs = RUNS["several"]
     cells = Elements(render(runs, format="html")).cells
-    for run in runs:
-        rows = [
-            words.compare_row(run),
-            *words.stage_rows(run.stages),
-            *words.stage_rows(run.tail_stages, run.stages),
-        ]
-        for row in rows:
-            assert set(row) <= cells
+    for one in runs:
+        stages = words.stage_rows(one.stages)
+        tail = words.stage_rows(one.tail_stages, one.stages)
+        assert set(chain(words.compare_row(one), *stages, *tail)) <= cells
 
 
 def test_every_stage_has_a_colour() -> None:
@@ -200,39 +192,29 @@ def test_every_stage_has_a_colour() -> None:
         assert f".ink-s-{name} {{ fill:" in css
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
+NUMBERS = {
+    units.number: [
         *((0.0, "0"), (-0.0, "0"), (7.4, "7.40"), (9.999, "10.0"), (99.96, "100"), (150.2, "150")),
         *((1234.5, "1234"), (0.0123, "0.0123"), (0.00004, "<0.0001"), (-0.00004, ">-0.0001")),
         *((0.1, "0.100"), (None, "-"), (float("nan"), "-"), (999.6, "1000")),
     ],
-)
-def test_number(value: float | None, text: str) -> None:
-    assert units.number(value) == text
-
-
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [
+    units.percent: [
         *((0.0, "0 %"), (-0.0, "0 %"), (0.0001, "<0.1 %"), (0.274, "27.4 %"), (1.0, "100 %")),
         *((0.9999, ">99.9 %"), (1.87, "187.0 %"), (None, "-")),
     ],
-)
-def test_percent(share: float | None, text: str) -> None:
-    assert units.percent(share) == text
-
-
-def test_points() -> None:
-    assert [units.points(x) for x in (0.25, -0.1, -0.0001)] == ["+25.0", "-10.0", "0.0"]
+    units.points: [(0.25, "+25.0"), (-0.1, "-10.0"), (-0.0001, "0.0")],
+    units.duration: [
+        *((0.5, "500 ms"), (30, "30.0 s"), (60, "1 min"), (150, "2 min 30 s")),
+        (3900, "1 h 5 min"),
+    ],
+}
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.5, "500 ms"), (30, "30.0 s"), (60, "1 min"), (150, "2 min 30 s"), (3900, "1 h 5 min")],
+    ("way", "value", "text"), [(way, *case) for way, cases in NUMBERS.items() for case in cases]
 )
-def test_duration(seconds: float, text: str) -> None:
-    assert units.duration(seconds) == text
+def test_numbers(way: Callable[[Any], str], value: float | None, text: str) -> None:
+    assert way(value) == text
 
 
 @pytest.mark.parametrize("largest", [0.003, 1.0, 7.4, 12.9, 223.0, 1000.0, 1001.0])
@@ -249,7 +231,6 @@ def test_reports_need_no_heavy_package() -> None:
         "import sys, bench.commands.cli, bench.commands.measuring.report; "
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    loaded = run((PYTHON, "-c", code))
+    assert loaded.returncode == 0, loaded.stderr
     assert not heavy & set(loaded.stdout.split())

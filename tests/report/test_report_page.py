@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import opened
+from browser import opened, outside
 from summaries import MIX, failed, stage_times, summary
 
 from bench.report.run import render
@@ -34,9 +34,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(request: pytest.FixtureRequest, browser: Any, path: Path) -> Iterator[Any]:
     """The open page, every table shown; what went wrong while it opened is in `page.faults`."""
     width, height = request.param
-    context = browser.new_context(viewport={"width": width, "height": height}, offline=True)
-    yield opened(context, path)
-    context.close()
+    with opened(browser, path, width=width, height=height) as shown:
+        yield shown
 
 
 def test_it_opens_by_itself(page: Any) -> None:
@@ -46,11 +45,7 @@ def test_it_opens_by_itself(page: Any) -> None:
 
 def test_only_tables_scroll_sideways(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    outside = page.evaluate(
-        """[...document.querySelectorAll('body *')].filter(it => !it.closest('.scroll')
-           && it.getBoundingClientRect().right > window.innerWidth + 1).map(it => it.outerHTML)"""
-    )
-    assert outside == []
+    assert outside(page, but=".scroll") == []
 
 
 @pytest.mark.parametrize(

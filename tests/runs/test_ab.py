@@ -7,38 +7,28 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+import msgspec
 import pytest
-from click.testing import CliRunner
-from processes import BENCH, alive, ended, family, run, started, until
+from processes import BENCH, alive, ended, family, refused, run, started, until
 
-from bench.commands.comparing.ab import command, show
+from bench.commands.comparing.ab import show
 from bench.commands.selfcheck.alarms import MODEL, copy_repository
 from bench.commands.sides import KEYS, read
 from bench.compare.observations import read_experiment
 from bench.compare.stored import of_experiment
 from bench.ledger.reading import summary_of
 from bench.record.records import read_manifest, read_requests
+from bench.record.scenario import Settings
 from bench.report.comparison import sentence
 from bench.runs.experiments.blocks import Timing
 from bench.runs.experiments.paused_load import DiedError, Load
 from pipelines import processes
-from pipelines.errors import ServerError, VisiontaxError
+from pipelines.errors import VisiontaxError
 from pipelines.servers import triton
 from pipelines.servers.device import CPU
 
 SMALL = ("--images", "small", "--warmup", "0.5s", "--slice", "300ms")
-COMMON = dict.fromkeys(("images", "topology")) | {
-    "preprocess": "opencv",
-    "place": "server",
-    "transport": "http",
-    "crops": "raw",
-    "workers": (1, 1),
-    "batch": 8,
-    "users": 4,
-    "warmup_s": 2.0,
-    "device": CPU,
-    "seed": 1,
-}
+COMMON = msgspec.structs.asdict(Settings(users=4)) | {"images": None, "device": CPU}
 
 
 def only(folder: Path) -> Path:
@@ -53,9 +43,8 @@ def interrupted(
     """A against A until Ctrl-C in the fourth block: its folder, exit code and output."""
     into, log = tmp_path_factory.mktemp("same"), tmp_path_factory.mktemp("log") / "log"
     sides = ("--a", f"server={triton.url}", "--b", "preprocess=opencv")
-    with started(
-        BENCH, "ab", "classification", *SMALL, *sides, "--results", into, log=log
-    ) as process:
+    asked = ("ab", "classification", *SMALL, *sides, "--results", into)
+    with started(BENCH, *asked, log=log) as process:
         until(lambda: "[4/" in log.read_text(), log.read_text())
         everything = family(process)
         process.send_signal(signal.SIGINT)
@@ -153,10 +142,8 @@ def test_a_slower_repository_is_found_and_its_stage_named(triton, tmp_path) -> N
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(tmp_path, arguments, told) -> None:
-    given = ("classification", "--images", "small", "--results", str(tmp_path / "results"))
-    done = CliRunner().invoke(command, [*given, *arguments])
-    assert done.exit_code == 2
-    assert told in " ".join(done.output.split())
+    results = ("--results", tmp_path / "results")
+    refused("ab", "classification", "--images", "small", *results, *arguments, code=2, words=told)
     assert not (tmp_path / "results").exists()
 
 
@@ -186,10 +173,9 @@ def test_looks_fit_the_budget() -> None:
 
 def test_a_server_that_is_away_is_an_error(tmp_path) -> None:
     away = f"server=127.0.0.1:{processes.free_port()}"
-    given = ("classification", "--images", "small", "--results", str(tmp_path), "--b", away)
-    done = CliRunner().invoke(command, [*given, "--a", "server=127.0.0.1:1"])
-    assert isinstance(done.exception, ServerError)
-    assert "A (server=127.0.0.1:1): Triton is not ready at" in str(done.exception)
+    given = ("--images", "small", "--results", tmp_path, "--b", away, "--a", "server=127.0.0.1:1")
+    words = "error: A (server=127.0.0.1:1): Triton is not ready at"
+    refused("ab", "classification", *given, code=1, words=words)
 
 
 def test_a_server_that_has_ended_is_an_error(triton) -> None:
@@ -208,13 +194,10 @@ def test_a_side_without_any_success_is_an_error(tmp_path) -> None:
         '"bytes_in":0,"bytes_out":0,"spans":[],"calls":[]}\n'
     )
     load = Load.__new__(Load)
-    load.side, load.folder = (
-        read("b", "users=2", pipeline="classification", common=COMMON),
-        tmp_path,
-    )
-    with pytest.raises(
-        VisiontaxError, match=r"no request of B \(users=2\) succeeded: it is broken"
-    ):
+    load.side = read("b", "users=2", pipeline="classification", common=COMMON)
+    load.folder = tmp_path
+    words = r"no request of B \(users=2\) succeeded: it is broken"
+    with pytest.raises(VisiontaxError, match=words):
         load.check()
 
 

@@ -4,12 +4,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from need import need_built
-from processes import ROOT, TIMEOUT_S
+from processes import BENCH, ROOT, run
 
 from bench.runs.experiments import checkouts
 from bench.runs.experiments.checkouts import checked_out, resolve
@@ -161,18 +160,8 @@ def copy(tmp_path: Path) -> Path:
 def test_a_slower_revision_is_measured_by_its_own_code(triton, copy) -> None:
     sides = ("--a", f"server={triton.url}", "--b", "rev=slow")
     timing = ("--warmup", "500ms", "--slice", "300ms", "--rounds", "6")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "bench", "ab", "classification", "--images", "small"),
-            *(*sides, *timing, "--format", "json"),
-        ],
-        cwd=copy,
-        env=os.environ | {"PYTHONPATH": str(copy)},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    asked = ("ab", "classification", "--images", "small", *sides, *timing, "--format", "json")
+    done = run(BENCH, *asked, root=copy)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     rows = {row["metric"]: row for row in found["rows"]}

@@ -1,5 +1,6 @@
 """A headless Chromium, and pages that say what went wrong in them."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
-def opened(context: Any, path: Path) -> Any:
+@contextlib.contextmanager
+def opened(browser: Any, path: Path, *, width: int, height: int) -> Iterator[Any]:
     """The page of the file with all its details shown; `faults` is what went wrong meanwhile."""
+    context = browser.new_context(viewport={"width": width, "height": height}, offline=True)
     page = context.new_page()
     page.faults = []
     page.on("console", lambda message: page.faults.append(message.text))
@@ -34,4 +37,16 @@ def opened(context: Any, path: Path) -> Any:
     page.goto(path.as_uri(), wait_until="load")
     page.evaluate("document.querySelectorAll('details').forEach(it => it.open = true)")
     page.wait_for_timeout(200)
-    return page
+    yield page
+    context.close()
+
+
+def outside(page: Any, *, but: str) -> list[str]:
+    """The elements that reach beyond the screen, but what lies in such elements."""
+    found: list[str] = page.evaluate(
+        """but => [...document.querySelectorAll('body *')].filter(it => !it.closest(but)
+           && (it.getBoundingClientRect().right > window.innerWidth + 1
+               || it.getBoundingClientRect().left < -1)).map(it => it.outerHTML)""",
+        but,
+    )
+    return found

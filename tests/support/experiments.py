@@ -17,6 +17,8 @@ Stages = dict[str, float]
 """Milliseconds of each stage of a request, one after the other."""
 
 STAGES = {"decode": 30.0, "inference": 60.0, "postprocess": 10.0}
+SLOWER = STAGES | {"decode": 60.0}
+"""130 ms in the place of 100: decode takes twice as long."""
 
 
 def manifest(name: str = "run", /, **changes: Any) -> Manifest:
@@ -58,11 +60,14 @@ def write_run(folder: Path, made: Manifest, requests: Sequence[Request]) -> Path
 
 
 def write_steady_run(
-    folder: Path, stages: Stages, /, *, requests: int = 120, **changes: Any
+    folder: Path, stages: Stages, /, *, requests: int = 120, failed: int = 0, **changes: Any
 ) -> Path:
-    """A run of one user whose every request takes the same."""
+    """A run of one user whose every request takes the same; the first so many fail."""
     took_ns = round(sum(stages.values()) * MS)
-    made = [request(number, number * took_ns, stages) for number in range(requests)]
+    made = [
+        request(number, number * took_ns, stages, error="no" if number < failed else None)
+        for number in range(requests)
+    ]
     changes = {"window_end_ns": requests * took_ns} | changes
     return write_run(folder, manifest(folder.name, **changes), made)
 
@@ -82,9 +87,28 @@ def slices(blocks: int, *, orders: str = "ABBA BAAB") -> list[dict[str, Any]]:
     ]
 
 
+def alike(*_: object) -> Stages:
+    """The stages of every request of either side."""
+    return STAGES
+
+
+def planted(side: str, _: int) -> Stages:
+    """Those of B are slower."""
+    return STAGES if side == "a" else SLOWER
+
+
+def without(silent: str, *blocks: int) -> Callable[[str, int], Stages | None]:
+    """That side's requests fail in these blocks, or in all."""
+
+    def took(side: str, block: int) -> Stages | None:
+        return None if side == silent and (not blocks or block in blocks) else STAGES
+
+    return took
+
+
 def write_experiment(
     folder: Path,
-    took: Callable[[str, int], Stages | None],
+    took: Callable[[str, int], Stages | None] = alike,
     /,
     *,
     blocks: int = 20,

@@ -25,24 +25,28 @@ TIMEOUT_S = 200.0
 """Far longer than anything takes that ends, also where the machine is busy."""
 
 
-def environment() -> dict[str, str]:
-    """This one with this checkout's packages, and without a make's that may run the suite."""
+def environment(root: Path = ROOT) -> dict[str, str]:
+    """This one with that checkout's packages, and without a make's that may run the suite."""
     ours = {name: os.environ[name] for name in os.environ if not re.match("MAKE|MFLAGS", name)}
-    return ours | {"PYTHONPATH": str(ROOT)}
+    return ours | {"PYTHONPATH": str(root)}
 
 
 def run(
     command: Sequence[str | Path],
     *arguments: object,
-    folder: Path = ROOT,
+    root: Path = ROOT,
+    folder: Path | None = None,
     timeout_s: float = TIMEOUT_S,
     variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; stdin is closed, and `variables` are added to the environment."""
+    """Run a command of that checkout to its end, in it unless there is another folder.
+
+    Its stdin is closed, and `variables` are added to its environment.
+    """
     return subprocess.run(
         [*command, *map(str, arguments)],
-        cwd=folder,
-        env=environment() | dict(variables or {}),
+        cwd=folder or root,
+        env=environment(root) | dict(variables or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

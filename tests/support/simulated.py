@@ -13,6 +13,8 @@ SCALE = 0.04
 JOBS = 1500
 MOST = 150
 """Ten minutes of blocks of four slices of a second."""
+MS = {"decode": 3.0, "inference": 5.0, "queue": 1.0, "send": 1.0}
+"""Milliseconds of the simulated stages: decode makes 30 % of the latency."""
 
 
 def noise(jobs: int, slices: int, random: np.random.Generator, scale: float = SCALE) -> Floats:
@@ -27,6 +29,22 @@ def noise(jobs: int, slices: int, random: np.random.Generator, scale: float = SC
 def tosses(jobs: int, blocks: int, random: np.random.Generator) -> Floats:
     """1 for ABBA and -1 for BAAB, [blocks, jobs]."""
     return random.choice([-1.0, 1.0], (blocks, jobs))
+
+
+def stages_of(
+    tossed: Floats, random: np.random.Generator, *, slower: float
+) -> tuple[dict[str, Floats], npt.NDArray[np.bool_]]:
+    """What each stage takes in MOST blocks in whose slices of B decode takes longer by that part,
+    each [slices, jobs]; and which slices these are.
+    """
+    jobs, of_b = tossed.shape[1], slowed(tossed)
+    machine = noise(jobs, 4 * MOST, random)
+    took = {
+        name: ms * np.exp(machine + noise(jobs, 4 * MOST, random, SCALE / 4))
+        for name, ms in MS.items()
+    }
+    took["decode"] *= np.where(of_b, 1 + slower, 1.0)
+    return took, of_b
 
 
 def in_blocks(slices: Floats, tossed: Floats) -> Floats:

@@ -89,9 +89,9 @@ def summary(mix: dict[str, float] | None = None, /, **changes: object) -> Summar
     return msgspec.structs.replace(base, **changes)
 
 
-def failed() -> Summary:
+def failed(**changes: object) -> Summary:
     """A run in which no request succeeded."""
-    return summary(
+    base = summary(
         run="all-failed",
         valid=False,
         issues=[
@@ -113,3 +113,4 @@ def failed() -> Summary:
         worker_cpu_share=None,
         broker_cpu_share=None,
     )
+    return msgspec.structs.replace(base, **changes)
