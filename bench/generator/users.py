@@ -29,7 +29,7 @@ from bench.generator.turns import Turns
 from bench.prepare.images.sets import ImageSet, images_of
 from bench.record.scenario import TENSOR, Settings
 from pipelines import paths, tasks
-from pipelines.errors import EngineError, ServerError, VisiontaxError
+from pipelines.errors import EngineError, ServerError, VisiontaxError, complaint
 from pipelines.servers import control, malloc, triton
 from pipelines.topologies import choose
 from pipelines.topologies.outcome import Outcome
@@ -71,12 +71,9 @@ _images: dict[str, list[bytes]] = {}
 
 def _die(error: VisiontaxError) -> NoReturn:
     """Say cause and cure and end this process with exit code 1."""
-    print(f"error: {error}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+    print(complaint(error), file=sys.stderr, flush=True)
     if _run.server:
         _run.server.stop()
-    sys.stderr.flush()
     os._exit(1)
 
 
