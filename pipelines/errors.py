@@ -23,6 +23,12 @@ def words(error: Exception) -> str:
     return str(error) if isinstance(error, VisiontaxError) else f"{type(error).__name__}: {error}"
 
 
+def complaint(error: Exception) -> str:
+    """Return the lines that a command ends with: the error, and its hint where it has one."""
+    hint = getattr(error, "hint", "")
+    return f"error: {error}" + (f"\nhint: {hint}" if hint else "")
+
+
 class ImageError(VisiontaxError):
     """An image cannot be preprocessed."""
 

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -26,6 +27,7 @@ from pipelines.errors import ServerError
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
+PROGRAM_TIMEOUT_S = 10.0
 
 ENDS_WITHIN_S = 55.0
 """What a command of ours started has ended so long after a Ctrl-C or SIGTERM, stuck or not.
@@ -217,6 +219,26 @@ def _left(patience_s: float) -> float:
     if _end_by_s is None:
         return patience_s
     return min(patience_s, max(0.0, _end_by_s - time.monotonic()) * 3 / 4)
+
+
+run = partial(
+    subprocess.run,
+    stdin=subprocess.DEVNULL,
+    capture_output=True,
+    text=True,
+    errors="replace",
+    check=False,
+)
+"""Runs a program to its end, with nothing to read, and returns what it said and ended with."""
+
+
+def output_of(*command: str) -> str:
+    """Return what a short program prints, stripped; nothing when it fails or is not there."""
+    try:
+        done = run(command, timeout=PROGRAM_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return "" if done.returncode else done.stdout.strip()
 
 
 def free_port(wanted: int | None = None, *, count: int = 1) -> int:

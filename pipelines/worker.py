@@ -15,7 +15,7 @@ import msgspec
 from pipelines import processes, tasks
 from pipelines.brokers import BROKERS, Broker, broker
 from pipelines.engines.choose import engine
-from pipelines.errors import BrokerError, VisiontaxError
+from pipelines.errors import BrokerError, VisiontaxError, complaint
 from pipelines.servers import malloc
 from pipelines.topologies.brokered.messages import STAGES
 from pipelines.topologies.brokered.stages import First, Second
@@ -123,5 +123,4 @@ if __name__ == "__main__":
     try:
         command()
     except VisiontaxError as error:
-        hint = f"\nhint: {error.hint}" if error.hint else ""
-        sys.exit(f"error: {error}{hint}")
+        sys.exit(complaint(error))

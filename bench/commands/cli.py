@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from pipelines.errors import VisiontaxError
+from pipelines.errors import VisiontaxError, complaint
 from pipelines.processes import end_on_signals
 
 SELFCHECK = {
@@ -52,7 +52,7 @@ GROUPS = {
 }
 """The commands by group, each with its line in the help."""
 
-EXIT_ERROR, EXIT_USAGE = 1, 2
+EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 
 
 class _Lazy(click.Group):
@@ -117,28 +117,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     end_on_signals()
     try:
         code = bench.main(arguments, standalone_mode=False)
-    except click.UsageError as error:
-        _complain(error.format_message(), hint=_known(error))
-        code = EXIT_USAGE
     except click.ClickException as error:
-        _complain(error.format_message(), hint="")
+        hint = _known(error) if isinstance(error, click.UsageError) else ""
+        click.echo(complaint(VisiontaxError(error.format_message(), hint=hint)), err=True)
+        code = error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
         code = EXIT_ERROR
-    except VisiontaxError as error:
-        _complain(str(error), hint=error.hint)
-        code = EXIT_ERROR
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            sys.stderr.close()
-            sys.exit(EXIT_ERROR)
-        _complain(str(error), hint="")
+    except (VisiontaxError, OSError) as error:
+        click.echo(complaint(error), err=True)
         code = EXIT_ERROR
     except (click.Abort, KeyboardInterrupt):
-        _complain("interrupted", hint="")
-        code = 130
+        click.echo("error: interrupted", err=True)
+        code = EXIT_INTERRUPTED
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _complain(message: str, *, hint: str) -> None:
-    click.echo(f"error: {message}", err=True)
-    if hint:
-        click.echo(f"hint: {hint}", err=True)

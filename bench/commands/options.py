@@ -12,27 +12,35 @@ from bench.compare.randomization import FEWEST
 from bench.record import folders
 from bench.record.scenario import Settings
 from pipelines.engines.choose import TRANSPORTS
+from pipelines.errors import VisiontaxError
 from pipelines.servers.device import CPU, Device, parse
 from pipelines.servers.sizing import Sizes, default_sizes
 from pipelines.topologies.scenario import DURATION, Text, click_options, table
 
 
-class Rounds(click.ParamType[int]):
-    """A number of rounds of each side, or `auto`, which is 0."""
+def _rounds(text: str) -> int:
+    least = 2 * FEWEST
+    if text == "auto":
+        return 0
+    if not text.isdecimal() or int(text) < least or int(text) % 2:
+        raise VisiontaxError(f"{text!r} is not auto, or an even number from {least} on")
+    return int(text)
 
-    name = "auto|N"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number."""
-        if value == "auto" or value == 0:
-            return 0
-        least = 2 * FEWEST
-        if not str(value).isdecimal() or int(value) < least or int(value) % 2:
-            self.fail(f"{value!r} is not auto, or an even number from {least} on", param, ctx)
-        return int(value)
-
+ROUNDS = Text("auto|N", _rounds)
+"""A number of rounds of each side, or `auto`, which is 0."""
 
 Command = Callable[..., Any]
+ONE = click.IntRange(1)
+"""One or more."""
+
+
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return what gives a command all these options, in this order."""
+    return lambda command: functools.reduce(
+        lambda given, add: add(given), reversed(options), command
+    )
+
 
 OFFERED = tuple(name for name in TRANSPORTS if name != "plain")
 """The transports of `bench run`; `plain` needs the server that `bench selfcheck plain` starts."""
@@ -53,32 +61,28 @@ def run_options(
     """Give a command the options of how its runs are made and shown, with its own defaults."""
     made = [click.option("--duration", type=DURATION, default=duration, help="Of each run.")]
     if rounds:
-        one = click.IntRange(1)
-        made.append(click.option("--rounds", type=one, default=rounds, help="Runs of each point."))
+        made.append(click.option("--rounds", type=ONE, default=rounds, help="Runs of each point."))
     made.append(results_option)
     if formats:
         offered = click.Choice(sorted(formats))
         made.append(click.option("--format", type=offered, default="text", help="On stdout."))
-    return lambda command: functools.reduce(lambda given, add: add(given), reversed(made), command)
+    return together(*made)
 
 
-class Several(click.ParamType[list[str]]):
+class Several(Text):
     """One or several names, separated by commas; `known` lists them, None allows any."""
 
     def __init__(self, known: Sequence[str] | None) -> None:
+        super().__init__("|".join(known) if known else "name", self._names)
         self._known = known
-        self.name = "|".join(known) if known else "name"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the list of names."""
-        if not isinstance(value, str):
-            return value
-        names = [name.strip() for name in value.split(",") if name.strip()]
+    def _names(self, text: str) -> list[str]:
+        names = [name.strip() for name in text.split(",") if name.strip()]
+        if not names:
+            raise VisiontaxError("is empty")
         for name in names:
             if self._known and name not in self._known:
-                self.fail(f"unknown: {name!r}; known: {', '.join(self._known)}", param, ctx)
-        if not names:
-            self.fail("is empty", param, ctx)
+                raise VisiontaxError(f"unknown: {name!r}", hint=f"known: {', '.join(self._known)}")
         return names
 
 
@@ -106,31 +110,22 @@ def scenario_options(
     return [*click_options(Settings, without=("pipeline", *without), **changed)]
 
 
-def sizes_options(command: Command) -> Command:
-    """Give a command the options that say how many instances of the models there are, and where."""
-    made = (
-        click.option(
-            "--device",
-            type=DEVICE,
-            default=str(CPU),
-            help="Where the DNNs run: cpu, gpu (the first one), or gpu:0,1.",
-        ),
-        click.option("--preprocess-instances", type=click.IntRange(1), help="[one per core]"),
-        click.option(
-            "--inference-instances", type=click.IntRange(1), help="[one per core; two per GPU]"
-        ),
-    )
-    for option in reversed(made):
-        command = option(command)
-    return command
+sizes_options = together(
+    click.option("--device", type=DEVICE, default=str(CPU), help=table(Settings)["device"].help),
+    click.option("--preprocess-instances", type=ONE, help="[one per core]"),
+    click.option("--inference-instances", type=ONE, help="[one per core; two per GPU]"),
+)
+"""Give a command the options that say how many instances of the models there are, and where."""
 
 
-def sizes_of(device: Device, *, preprocess: int | None, inference: int | None) -> Sizes:
+def sizes_of(
+    device: Device, preprocess_instances: int | None, inference_instances: int | None
+) -> Sizes:
     """Return the sizes that these options ask for."""
     default = default_sizes(device)
     return Sizes(
-        preprocess=preprocess or default.preprocess,
-        inference=inference or default.inference,
+        preprocess=preprocess_instances or default.preprocess,
+        inference=inference_instances or default.inference,
         device=device,
     )
 

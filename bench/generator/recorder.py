@@ -7,14 +7,26 @@ a few times a second.
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import gevent
 import msgspec
 
-from pipelines.spans import Request, Span, Trail
+from pipelines.spans import Request, Span
 from pipelines.topologies.outcome import Outcome
 
 INTERVAL_S = 0.25
+
+
+class Finished(NamedTuple):
+    """A request that is over; `outcome` is an empty one where there is an `error`."""
+
+    id: str
+    outcome: Outcome
+    due_ns: int
+    start_ns: int
+    end_ns: int
+    error: str | None
 
 
 class Recorder:
@@ -24,25 +36,15 @@ class Recorder:
         self._pipeline = pipeline
         self._failed = failed
         self.paused = False
-        self._waiting: list[tuple[str, int, int, int, str | None, Outcome | None]] = []
+        self._waiting: list[Finished] = []
         self._encoder = msgspec.json.Encoder()
         self._file = (folder / f"requests-{os.getpid()}.jsonl").open("ab", buffering=0)
         self._writer = gevent.spawn(self._write_now_and_then)
 
-    def add(
-        self,
-        request_id: str,
-        outcome: Outcome | None,
-        *,
-        due_ns: int,
-        start_ns: int,
-        end_ns: int,
-        error: str | None,
-    ) -> None:
-        """Keep a finished request, unless paused; `outcome` is None when it failed."""
-        if self.paused:
-            return
-        self._waiting.append((request_id, due_ns, start_ns, end_ns, error, outcome))
+    def add(self, finished: Finished) -> None:
+        """Keep a finished request, unless paused."""
+        if not self.paused:
+            self._waiting.append(finished)
 
     def _write_now_and_then(self) -> None:
         while True:
@@ -52,7 +54,7 @@ class Recorder:
     def write(self) -> None:
         """Write what waits."""
         waiting, self._waiting = self._waiting, []
-        lines = [self._encoder.encode(self._request(*item)) for item in waiting]
+        lines = [self._encoder.encode(self._request(one)) for one in waiting]
         if not lines:
             return
         try:
@@ -60,27 +62,18 @@ class Recorder:
         except OSError as error:
             self._failed(error)
 
-    def _request(
-        self,
-        request_id: str,
-        due_ns: int,
-        start_ns: int,
-        end_ns: int,
-        error: str | None,
-        outcome: Outcome | None,
-    ) -> Request:
-        spans = [Span("schedule", due_ns, start_ns, "generator")]
-        trail = outcome.trail() if outcome else Trail()
+    def _request(self, one: Finished) -> Request:
+        outcome, trail = one.outcome, one.outcome.trail()
         return Request(
-            id=request_id,
+            id=one.id,
             pipeline=self._pipeline,
-            due_ns=due_ns,
-            start_ns=start_ns,
-            end_ns=end_ns,
-            error=error,
-            bytes_in=outcome.bytes_in if outcome else 0,
-            bytes_out=outcome.bytes_out if outcome else 0,
-            spans=spans + trail.spans,
+            due_ns=one.due_ns,
+            start_ns=one.start_ns,
+            end_ns=one.end_ns,
+            error=one.error,
+            bytes_in=outcome.bytes_in,
+            bytes_out=outcome.bytes_out,
+            spans=[Span("schedule", one.due_ns, one.start_ns, "generator"), *trail.spans],
             calls=trail.calls,
         )
 

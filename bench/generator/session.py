@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from bench.record.scenario import Settings
 from pipelines import tasks
 from pipelines.errors import ServerError
 from pipelines.paths import ROOT
+from pipelines.processes import output_of
 from pipelines.servers.control import device_of
 from pipelines.topologies import choose
 
@@ -121,12 +121,8 @@ def _checksums(models: Iterable[str], repository: Path) -> dict[str, str]:
 
 def _revision() -> str | None:
     """The git revision of our code, `+` appended when it was changed; None outside a checkout."""
-    command = ("git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+")
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
+    describe = ("describe", "--always", "--abbrev=40", "--dirty=+")
+    return output_of("git", "-C", str(ROOT), *describe) or None
 
 
 def _clock() -> dict[str, str | int]:

@@ -23,15 +23,16 @@ from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner, Runner, WorkerRunner
 
 from bench.generator.options import add_options, spec_of, tell
-from bench.generator.recorder import Recorder
+from bench.generator.recorder import Finished, Recorder
 from bench.generator.session import Session
 from bench.generator.turns import Turns
 from bench.prepare.images.sets import ImageSet, images_of
 from bench.record.scenario import TENSOR, Settings
 from pipelines import paths, tasks
-from pipelines.errors import EngineError, ServerError, VisiontaxError
+from pipelines.errors import EngineError, ServerError, VisiontaxError, complaint
 from pipelines.servers import control, malloc, triton
 from pipelines.topologies import choose
+from pipelines.topologies.outcome import Outcome
 
 STOP_TIMEOUT_S = 30.0
 LINGER_S = 0.5
@@ -70,12 +71,9 @@ _images: dict[str, list[bytes]] = {}
 
 def _die(error: VisiontaxError) -> NoReturn:
     """Say cause and cure and end this process with exit code 1."""
-    print(f"error: {error}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+    print(complaint(error), file=sys.stderr, flush=True)
     if _run.server:
         _run.server.stop()
-    sys.stderr.flush()
     os._exit(1)
 
 
@@ -301,7 +299,7 @@ class VisionUser(User):
     def _ask(self) -> Exception | None:
         image = next(self._order)
         request_id = f"{self._prefix}-{next(self._number)}"
-        outcome = None
+        outcome = Outcome(None)
         error: Exception | None = None
         start_ns = time.monotonic_ns()
         try:
@@ -315,19 +313,13 @@ class VisionUser(User):
         if error is None:
             _run.ends_ns.append(end_ns)
         if _run.recorder:
-            _run.recorder.add(
-                request_id,
-                outcome,
-                due_ns=due_ns,
-                start_ns=start_ns,
-                end_ns=end_ns,
-                error=None if error is None else str(error),
-            )
+            said = None if error is None else str(error)
+            _run.recorder.add(Finished(request_id, outcome, due_ns, start_ns, end_ns, said))
         self.environment.events.request.fire(
             request_type=self._transport,
             name=self._name,
             response_time=(end_ns - due_ns) / 1e6,
-            response_length=outcome.bytes_out if outcome else 0,
+            response_length=outcome.bytes_out,
             exception=error,
             context={},
         )

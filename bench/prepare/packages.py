@@ -3,17 +3,16 @@
 import hashlib
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from pipelines.errors import SourceError
+from pipelines.processes import run
 
 # One platform for everybody, whatever machine and Python ask: one wheel means one checksum.
 _PIP_DOWNLOAD = (
@@ -42,7 +41,7 @@ def ask_pip(package: Package, folder: Path) -> None:
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
     options = ("--requirement", str(requirement), "--dest", str(folder))
-    pip = _run([sys.executable, *_PIP_DOWNLOAD, *options])
+    pip = run([sys.executable, *_PIP_DOWNLOAD, *options])
     if pip.returncode == 0 and (folder / package.file).exists():
         return
     if "No module named pip" in pip.stderr:
@@ -62,7 +61,7 @@ def ask_npm(package: Package, folder: Path, *, npm: Sequence[str]) -> None:
     """
     wanted = f"{package.name}@{package.version}"
     try:
-        done = _run([*npm, "pack", wanted, "--loglevel=error"], cwd=folder)
+        done = run([*npm, "pack", wanted, "--loglevel=error"], cwd=folder)
     except OSError as error:
         cure = "install Node.js for this machine, so that its npm is on PATH"
         cause = f"{npm[0]} does not run: {error.strerror}"
@@ -114,13 +113,3 @@ def _failure(package: Package, client: str, *, cause: str, cure: str = "") -> So
         f"or put {package.file} into the downloads folder yourself"
     )
     return SourceError(f"cannot fetch {package.name} {package.version}: {cause}", hint=cure or ask)
-
-
-_run = partial(
-    subprocess.run,
-    stdin=subprocess.DEVNULL,
-    capture_output=True,
-    text=True,
-    errors="replace",
-    check=False,
-)

@@ -6,7 +6,6 @@ A plan fits the GPU and the TensorRT that it was made with, so it is made where 
 import os
 import shlex
 import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import click
 
 from pipelines.errors import ServerError, VisiontaxError
+from pipelines.processes import run
 from pipelines.servers.sizing import PLAN
 
 _IN_NVIDIAS_IMAGE = Path("/usr/src/tensorrt/bin/trtexec")
@@ -85,18 +85,10 @@ def _shapes(config: Any) -> list[str]:
 
 
 def _run(command: Sequence[str], *, model: str) -> None:
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    done = run(command)
     if done.returncode == 0:
         return
-    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
     telling = [line for line in lines if "[E]" in line] or lines[-1:] or ["it said nothing"]
     hint = f"see it all: {shlex.join(command)}"
     if "--fp16" in command:

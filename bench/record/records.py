@@ -20,7 +20,7 @@ import msgspec
 from bench.record.files import as_json, lines_of, read_versioned, write_atomically
 from bench.record.scenario import Settings
 from pipelines.errors import ResultsError, VisiontaxError
-from pipelines.spans import STAGES, Call, Request, Span
+from pipelines.spans import STAGES, Call, Request
 from pipelines.topologies.scenario import seconds
 
 T = TypeVar("T")
@@ -113,27 +113,18 @@ def _with_service(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, server=None, service_s=took_s)
 
 
-class RequestV1(msgspec.Struct, gc=False):
+class RequestV1(Request, kw_only=True, gc=False):
     """A request as schema 1 had it: with one exchange at most, under the request's own id."""
 
-    id: str
-    pipeline: str
-    due_ns: int
-    start_ns: int
-    end_ns: int
-    error: str | None
     sent_ns: int | None
     received_ns: int | None
-    bytes_in: int
-    bytes_out: int
-    spans: list[Span]
+    calls: list[Call] = msgspec.field(default_factory=list)
 
     def now(self) -> Request:
         """Return it as it would be recorded today."""
-        same = {name: getattr(self, name) for name in Request.__struct_fields__ if name != "calls"}
-        if self.sent_ns is None or self.received_ns is None:
-            return Request(**same, calls=[])
-        return Request(**same, calls=[Call(self.id, self.sent_ns, self.received_ns)])
+        if self.sent_ns is not None and self.received_ns is not None:
+            self.calls = [Call(self.id, self.sent_ns, self.received_ns)]
+        return self
 
 
 def read_requests(

@@ -145,18 +145,25 @@ def _claims(
         yield started["redis"]
 
 
+def worker_arguments(settings: Settings, stage: str) -> list[str]:
+    """Return the arguments of Python that start a worker of the stage."""
+    document = msgspec.json.encode(settings).decode()
+    return ["-m", "pipelines.worker", settings.pipeline, stage, "--scenario", document]
+
+
 @contextlib.contextmanager
 def crew(
     settings: Settings,
     *,
-    command: Callable[[Settings, str], list[str]] | None = None,
+    python: str = sys.executable,
+    arguments: Callable[[Settings, str], list[str]] = worker_arguments,
     name: str = "worker",
     **how: Any,
 ) -> Iterator[list[Child]]:
     """Yield the running workers that a run with these settings needs, none without a broker.
 
-    `command` says how a stage's are started, by default in this checkout, `how` is of a Child;
-    `name` begins the names of their logs.
+    `arguments` of `python` start a stage's, by default of this checkout, and `how` is of a
+    Child; `name` begins the names of their logs.
     Raises ServerError in a worker's own words when it does not start.
     """
     folder().mkdir(parents=True, exist_ok=True)
@@ -165,19 +172,10 @@ def crew(
         for stage, count in zip(STAGES, settings.workers, strict=True):
             for number in range(1, (count if settings.brokered else 0) + 1):
                 log = folder() / f"{name}-{stage}-{number}.log"
-                words = (command or worker_command)(settings, stage)
+                words = [python, *arguments(settings, stage)]
                 workers.append(Child("a worker", words, log=log, is_ready=logged(": ready"), **how))
         for each in workers:
             each.wait_ready()
         yield workers
     finally:
         processes.stop_all(workers)
-
-
-def worker_command(settings: Settings, stage: str) -> list[str]:
-    """Return the command of a worker of the stage."""
-    document = msgspec.json.encode(settings).decode()
-    return [
-        *(sys.executable, "-m", "pipelines.worker", settings.pipeline, stage),
-        *("--scenario", document),
-    ]

@@ -1,11 +1,11 @@
 """Where models run: on the CPU, or on some of this machine's NVIDIA GPUs."""
 
 import re
-import subprocess
 from dataclasses import dataclass
 from typing import Literal
 
 from pipelines.errors import ServerError, VisiontaxError
+from pipelines.processes import output_of
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,8 @@ def parse(text: str) -> Device:
 
 def present() -> list[str]:
     """Return the names of this machine's GPUs in their order; none without NVIDIA's driver."""
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+    said = output_of("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return [line.strip() for line in said.splitlines() if line.strip()]
 
 
 def require(device: Device) -> None:

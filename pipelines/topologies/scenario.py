@@ -78,7 +78,7 @@ class Text(click.ParamType[Any]):
         try:
             return self._read(value) if isinstance(value, str) else value
         except VisiontaxError as error:
-            self.fail(f"{error}; {error.hint}", param, ctx)
+            self.fail("; ".join(filter(None, (str(error), error.hint))), param, ctx)
 
 
 @dataclass(frozen=True)

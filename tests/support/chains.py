@@ -23,7 +23,7 @@ from bench.prepare.images.scenes import SCENES
 from bench.prepare.images.sets import SEED
 from bench.prepare.pins import DOWNLOADS, read_members
 from bench.record import scenario, trace
-from bench.runs.equipment import worker_command
+from bench.runs.equipment import worker_arguments
 from pipelines.engines.choose import TRANSPORTS
 from pipelines.engines.engine import Exchange
 from pipelines.errors import EngineError
@@ -93,7 +93,7 @@ def worker(
     settings: scenario.Settings, stage: str, *, log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A worker that counts as gone after TAKEOVER_S. Afterwards it is stopped, if it still runs."""
-    arguments = worker_command(settings, stage)[3:]
+    arguments = worker_arguments(settings, stage)[2:]
     with started((PYTHON, __file__), TAKEOVER_S, *arguments, log=log) as process:
         yield process
         process.terminate()

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bench.commands.options import Rounds, results_option
+from bench.commands.options import ROUNDS, results_option
 from bench.commands.show import EXIT_INVALID
 from bench.commands.sides import COMMON, check_apart, read
 from bench.compare.observations import read_experiment
@@ -28,7 +28,7 @@ from pipelines.topologies.scenario import DURATION
 @click.argument("pipeline", type=click.Choice(tasks.PIPELINES), metavar="PIPELINE")
 @click.option("--a", metavar="SIDE", help="What A has other than what follows.")
 @click.option("--b", required=True, metavar="SIDE", help="What B has: 'preprocess=dali, users=4'.")
-@click.option("--rounds", type=Rounds(), default="auto", help="Slices of each side; or stop early.")
+@click.option("--rounds", type=ROUNDS, default="auto", help="Slices of each side; or stop early.")
 @click.option("--slice", "slice_s", type=DURATION, default="1s", help="How long each is.")
 @click.option("--budget", type=DURATION, default="5m", help="How long the slices may take.")
 @results_option

@@ -6,12 +6,12 @@ import click
 
 from bench.commands.show import EXIT_INVALID
 from bench.compare.likeness import THINGS
-from bench.compare.observations import (
-    EXPERIMENT,
-)
+from bench.compare.observations import EXPERIMENT
 from bench.compare.stored import Run, of_experiment, of_runs
 from bench.report import terminal
 from bench.report.comparison import FORMATS, render
+from pipelines.errors import VisiontaxError
+from pipelines.topologies.scenario import Text
 
 
 class _WithAll(click.Command):
@@ -33,20 +33,12 @@ class _WithAll(click.Command):
         return super().parse_args(ctx, given)
 
 
-class Things(click.ParamType[tuple[str, ...]]):
+def _things(text: str) -> tuple[str, ...]:
     """Names of THINGS, separated by commas."""
-
-    name = "names"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """Return them. An unknown one is a usage error that lists the known ones."""
-        names = tuple(filter(None, map(str.strip, str(value).split(","))))
-        unknown = [name for name in names if name not in THINGS]
-        if unknown:
-            self.fail(f"unknown: {', '.join(unknown)}; known: {', '.join(THINGS)}", param, ctx)
-        return names
+    names = tuple(filter(None, map(str.strip, text.split(","))))
+    if unknown := [name for name in names if name not in THINGS]:
+        raise VisiontaxError(f"unknown: {', '.join(unknown)}", hint=f"known: {', '.join(THINGS)}")
+    return names
 
 
 @click.command(cls=_WithAll)
@@ -60,7 +52,7 @@ class Things(click.ParamType[tuple[str, ...]]):
     help="The runs of B: all the folders after it.",
 )
 @click.option(
-    "--by", type=Things(), default=None, help="What is compared.  [the one setting that differs]"
+    "--by", type=Text("names", _things), help="What is compared.  [the one setting that differs]"
 )
 @click.option("--format", type=click.Choice(sorted(FORMATS)), default="text", show_default=True)
 def command(

@@ -1,13 +1,13 @@
 """`bench models`: fills the model repository."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from bench.commands.options import sizes_of, sizes_options
 from bench.prepare.models import build_models
 from pipelines.paths import REPOSITORY
-from pipelines.servers.device import Device
 from pipelines.servers.sizing import size
 
 
@@ -20,12 +20,10 @@ from pipelines.servers.sizing import size
     help="The model repository to fill.",
 )
 @sizes_options
-def command(
-    repo: Path, device: Device, preprocess_instances: int | None, inference_instances: int | None
-) -> None:
+def command(repo: Path, **asked: Any) -> None:
     """Build the models of the repository from pinned weights, and say where they are to run."""
-    for file in build_models(repo, on=device):
+    sizes = sizes_of(**asked)
+    for file in build_models(repo, on=sizes.device):
         state = "kept " if file.reused else "built"
         click.echo(f"{state} {file.path} sha256 {file.sha256}")
-    sizes = sizes_of(device, preprocess=preprocess_instances, inference=inference_instances)
     size(repo, sizes, plans=True)

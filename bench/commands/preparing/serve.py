@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,7 +14,6 @@ from bench.runs.experiments.protocol import SERVING
 from pipelines import paths, processes, tasks
 from pipelines.errors import ServerError
 from pipelines.servers import triton
-from pipelines.servers.device import Device
 
 DEFAULT = ("classification",)
 
@@ -52,20 +52,18 @@ def command(
     port: int | None,
     repository: Path,
     addresses: Path | None,
-    device: Device,
-    preprocess_instances: int | None,
-    inference_instances: int | None,
+    **asked: Any,
 ) -> None:
     """Start the embedded Triton, print its addresses, and stop it on Ctrl-C.
 
     It serves the models of every PIPELINE (by default classification, of another --repository all)
     from the start, and any other once a run asks for it.
     """
-    sizes = sizes_of(device, preprocess=preprocess_instances, inference=inference_instances)
+    sizes = sizes_of(**asked)
     folder = paths.BUILD / "serve" / str(os.getpid())
     click.echo("starting Triton ...", err=True)
     ours = pipelines or repository == paths.REPOSITORY
-    models = models_of(pipelines or DEFAULT, on=device) if ours else ["*"]
+    models = models_of(pipelines or DEFAULT, on=sizes.device) if ours else ["*"]
     with (
         triton.start(
             folder, repository=repository, port=port, sizes=sizes, models=models

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import click
 
-from bench.commands.options import Command, run_options
+from bench.commands.options import ONE, Command, run_options, together
 from bench.record import records
 from bench.report import terminal
 from bench.report.formats import text_table
@@ -21,10 +21,11 @@ Tick = Callable[[], None]
 
 def options(*, rounds: int, duration: str) -> Callable[[Command], Command]:
     """Give a command the options that every comparison has, with its own defaults."""
-    images = click.option("--images", default="medium", help="An image set, or a folder of JPEGs.")
-    users = click.option("--users", type=click.IntRange(1), default=16, help="Concurrent users.")
-    runs = run_options(duration=duration, rounds=rounds)
-    return lambda command: images(users(runs(command)))
+    return together(
+        click.option("--images", default="medium", help="An image set, or a folder of JPEGs."),
+        click.option("--users", type=ONE, default=16, help="Concurrent users."),
+        run_options(duration=duration, rounds=rounds),
+    )
 
 
 def length_s(plan: Plan) -> float:

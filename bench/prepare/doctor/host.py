@@ -4,7 +4,6 @@ import ctypes.util
 import importlib.util
 import platform
 import shutil
-import subprocess
 import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from bench.prepare import tensorrt
 from bench.record.machine import machine, version_of, versions
+from pipelines.processes import output_of
 from pipelines.servers import device, triton
 
 State = Literal["ok", "missing", "optional"]
@@ -41,15 +41,6 @@ wish = partial(need, absent="optional")
 """Return the finding about something that only some uses need."""
 
 
-def _says(*command: str) -> str:
-    """What the command prints, stripped; nothing when it fails or is not there."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
-
-
 @dataclass(frozen=True)
 class Host:
     """What the checks look at, of the project in `root`: this machine, unless told otherwise.
@@ -71,7 +62,7 @@ class Host:
     trtexec: Callable[[], str | None] = tensorrt.trtexec
     server: Callable[[], triton.Installation] = triton.installation
     disk_usage: Callable[[Path], Any] = shutil.disk_usage
-    says: Callable[..., str] = _says
+    says: Callable[..., str] = output_of
 
     @property
     def python_line(self) -> str:

@@ -21,6 +21,7 @@ from bench.runs.experiments.protocol import WORDS, Documents, Speech, speech_of
 from bench.runs.run import LOAD
 from pipelines import paths
 from pipelines.errors import ServerError, VisiontaxError
+from pipelines.processes import run
 
 CHECKOUTS = paths.BUILD / "checkouts"
 KEPT = 4
@@ -44,10 +45,6 @@ class Checkout:
     load: Path
     environment: dict[str, str]
     speaks: Speech = WORDS
-
-    def worker(self, settings: Settings, stage: str) -> list[str]:
-        """Return the command of a worker of the stage."""
-        return [str(self.python), *self.speaks.worker(settings, stage)]
 
 
 def here() -> Checkout:
@@ -179,17 +176,7 @@ def _git(*arguments: str, at: Path) -> str:
 
 def _call(command: Sequence[str], *, at: Path, environment: dict[str, str] | None = None) -> str:
     try:
-        done = subprocess.run(
-            command,
-            cwd=at,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=BUILD_TIMEOUT_S,
-            check=False,
-        )
+        done = run(command, cwd=at, env=environment, timeout=BUILD_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise VisiontaxError(f"{command[0]} does not run: {error}") from error
     if done.returncode:

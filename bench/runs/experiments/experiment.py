@@ -58,9 +58,8 @@ def _standing(
                 run = folder / side.name
                 run.mkdir()
                 click.echo(f"warming up {side.title} ...", err=True)
-                workers = crews.enter_context(
-                    crew(settings, command=at.worker, name=f"worker-{side.name}", **as_child(at))
-                )
+                how = {"python": str(at.python), "arguments": at.speaks.worker, **as_child(at)}
+                workers = crews.enter_context(crew(settings, name=f"worker-{side.name}", **how))
                 loads[side.name] = load = Load(side, settings, into=run, at=at, workers=workers)
                 load.wait()
                 load.take()

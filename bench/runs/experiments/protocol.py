@@ -14,6 +14,7 @@ import msgspec
 from bench.generator.spec import LoadSpec
 from bench.record.files import as_json
 from bench.record.scenario import Settings
+from bench.runs.equipment import worker_arguments
 from bench.runs.run import locust
 from pipelines.engines.choose import endpoint
 from pipelines.errors import VisiontaxError
@@ -78,8 +79,7 @@ class Documents:
 
     def worker(self, settings: Settings, stage: str) -> list[str]:
         """Return the arguments of a worker."""
-        document = msgspec.json.encode(settings).decode()
-        return ["-m", "pipelines.worker", settings.pipeline, stage, "--scenario", document]
+        return worker_arguments(settings, stage)
 
     def serve(self, settings: Settings, options: Sequence[str], *, addresses: Path) -> list[str]:
         """Return the arguments of `bench serve`, which writes the addresses."""
