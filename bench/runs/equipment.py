@@ -6,7 +6,7 @@ Each is started for as long as the caller needs it, or found where the caller sa
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,13 @@ from pipelines import paths, processes
 from pipelines.errors import ServerError, VisiontaxError
 from pipelines.processes import Child, logged
 from pipelines.servers import control, triton
-from pipelines.servers.device import CPU, Device, parse
+from pipelines.servers.device import parse
 from pipelines.servers.kafka import start_kafka
 from pipelines.servers.memory_broker import start_memory
 from pipelines.servers.redis import start_redis
 from pipelines.servers.sizing import default_sizes
 from pipelines.topologies import choose
 from pipelines.topologies.brokered.messages import STAGES
-from pipelines.topologies.scenario import address as address_of
 
 SERVICES = {
     "memory": start_memory,
@@ -50,51 +49,11 @@ def folder() -> Path:
 
 
 @contextlib.contextmanager
-def serving(
-    address: str | None, *, models: Sequence[str] = (), wanted: bool = True, on: Device = CPU
-) -> Iterator[str | None]:
-    """Yield the address of a ready Triton: the one given, or one that runs for as long as this.
-
-    The latter is started on that device. It serves the models. Raises ServerError when there is
-    none at the address, or when it cannot. Without `wanted` nothing is started.
-    """
-    if address is not None:
-        address = address_of(address)
-        if wanted and not control.is_ready(address):
-            raise ServerError(
-                f"Triton is not ready at {address}",
-                hint="is 'bench serve' running? without --server one is started",
-            )
-        if wanted:
-            control.load(address, models)
-        yield address
-        return
-    if not wanted:
-        yield None
-        return
-    with triton.start(folder(), models=models, sizes=default_sizes(on)) as running:
-        running.wait_ready()
-        yield running.url
-
-
-@contextlib.contextmanager
-def brokers(wanted: Iterable[str], *, given: str | None = None) -> Iterator[dict[str, str]]:
-    """Yield host:port of each service wanted; `given` is where they are if none is to be started.
-
-    Raises ServerError when one does not start, and VisiontaxError when one is to be all of several.
-    """
-    names = sorted(set(wanted))
-    if given is not None and len(names) > 1:
-        raise VisiontaxError(
-            f"one broker is given, but {' and '.join(names)} are needed",
-            hint="run the topologies of one broker at a time, or leave --broker out",
-        )
-    if given is not None:
-        yield dict.fromkeys(names, address_of(given))
-        return
+def brokers(wanted: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Yield host:port of each service wanted. Raises ServerError when one does not start."""
     with contextlib.ExitStack() as stack:
         urls = {}
-        for name in names:
+        for name in sorted(set(wanted)):
             if name == "kafka":
                 click.echo("starting Kafka ...", err=True)
             running = stack.enter_context(SERVICES[name](folder()))
@@ -112,37 +71,66 @@ def equipped(chosen: Sequence[Settings]) -> Iterator[list[Settings]]:
     """
     for one in chosen:
         one.check()
+    given = sorted({service_of(one) for one in chosen if one.brokered and one.broker})
+    if len(given) > 1:
+        raise VisiontaxError(
+            f"one broker is given, but {' and '.join(given)} are needed",
+            hint="run the topologies of one broker at a time, or leave --broker out",
+        )
     real = [one for one in chosen if one.transport != "fake"]
-    models = {model for one in real for model in choose.models(one)}
-    referring = [one for one in chosen if one.brokered and one.crops == "reference"]
-    needed = {SERVICE_OF[str(one.topology)] for one in chosen if one.brokered}
-    first, on = chosen[0], parse(chosen[0].device)
-    with (
-        serving(first.server, models=sorted(models), wanted=bool(real), on=on) as triton,
-        brokers(needed, given=first.broker) as urls,
-        _claims(referring, urls, given=first.claims) as kept_at,
-    ):
-        yield [
-            msgspec.structs.replace(
-                one,
-                server=None if one.transport == "fake" else triton,
-                broker=urls[SERVICE_OF[str(one.topology)]] if one.brokered else None,
-                claims=kept_at if one in referring else None,
-            )
-            for one in chosen
-        ]
+    models = sorted({model for one in real for model in choose.models(one)})
+    with contextlib.ExitStack() as stack:
+        urls = {}
+        if real and real[0].server:
+            use(real[0].server, models)
+        elif real:
+            sizes = default_sizes(parse(real[0].device))
+            running = stack.enter_context(triton.start(folder(), models=models, sizes=sizes))
+            running.wait_ready()
+            urls["http"] = running.url
+        urls |= stack.enter_context(brokers({name for one in chosen for name in services(one)}))
+        yield [addressed(one, urls) for one in chosen]
 
 
-@contextlib.contextmanager
-def _claims(
-    referring: Sequence[Settings], urls: dict[str, str], *, given: str | None
-) -> Iterator[str | None]:
-    """Yield the Redis for crops by reference: the given one, the broker's, or one of its own."""
-    if not referring or given or "redis" in urls:
-        yield given or urls.get("redis")
-        return
-    with brokers(["redis"]) as started:
-        yield started["redis"]
+def use(server: str, models: Sequence[str], *, of: str = "") -> None:
+    """Have the Triton there serve the models; `of` begins the error.
+
+    Raises ServerError when it is not ready.
+    """
+    if not control.is_ready(server):
+        raise ServerError(
+            f"{of}Triton is not ready at {server}",
+            hint="is 'bench serve' running? without an address one is started",
+        )
+    control.load(server, models)
+
+
+def service_of(settings: Settings) -> str:
+    """Return the service that the topology, which has a broker, needs."""
+    return SERVICE_OF[str(settings.topology)]
+
+
+def services(settings: Settings) -> list[str]:
+    """Return what is to be started beside Triton: what is needed, and given no address."""
+    if not settings.brokered:
+        return []
+    needed = set() if settings.broker else {service_of(settings)}
+    if settings.crops == "reference" and not settings.claims and service_of(settings) != "redis":
+        needed.add("redis")
+    return sorted(needed)
+
+
+def addressed(settings: Settings, urls: Mapping[str, str]) -> Settings:
+    """Return the settings with the addresses of what they need; `urls` are of what was started."""
+    server = broker = claims = None
+    if settings.transport != "fake":
+        server = settings.server or urls["http"]
+    if settings.brokered:
+        broker = settings.broker or urls[service_of(settings)]
+        if settings.crops == "reference":
+            theirs = broker if service_of(settings) == "redis" else urls.get("redis")
+            claims = settings.claims or theirs
+    return msgspec.structs.replace(settings, server=server, broker=broker, claims=claims)
 
 
 def worker_arguments(settings: Settings, stage: str) -> list[str]:

@@ -4,16 +4,12 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from bench.record.scenario import Settings
-from bench.runs.equipment import SERVICE_OF, folder
+from bench.runs.equipment import addressed, folder, services, use
 from bench.runs.experiments.checkouts import Checkout
 from bench.runs.experiments.protocol import SERVING
 from bench.runs.experiments.side import Side
-from pipelines.errors import ServerError
 from pipelines.processes import Child, logged, stop_all
-from pipelines.servers import control
 from pipelines.topologies import choose
 
 START_TIMEOUT_S = 180.0
@@ -41,13 +37,13 @@ def equipped(sides: Sequence[tuple[Side, Checkout]]) -> Iterator[list[Settings]]
 
 
 def _equip(side: Side, *, at: Checkout, started: list[Child]) -> Settings:
-    settings = side.settings
-    needs_server, services = settings.traced and settings.server is None, _services(settings)
-    if needs_server or services:
+    settings, urls = side.settings, {}
+    needs_server, beside = settings.traced and settings.server is None, services(settings)
+    if needs_server or beside:
         log, written = (folder() / f"serve-{side.name}.{kind}" for kind in ("log", "json"))
         options = ["--device", settings.device]
         options += ["--repository", str(side.repository.resolve())] if side.repository else []
-        options += [word for service in services for word in ("--with", service)]
+        options += [word for service in beside for word in ("--with", service)]
         command = [str(at.python), *at.speaks.serve(settings, options, addresses=written)]
         serve = Child(
             *(side.title, command),
@@ -58,32 +54,8 @@ def _equip(side: Side, *, at: Checkout, started: list[Child]) -> Settings:
         )
         started.append(serve)
         serve.wait_ready()
-        settings = _addressed(settings, at.speaks.addresses(log, written=written))
+        urls = at.speaks.addresses(log, written=written)
+    settings = addressed(settings, urls)
     if settings.server and settings.traced:
-        if not control.is_ready(settings.server):
-            raise ServerError(
-                f"{side.title}: Triton is not ready at {settings.server}",
-                hint="is 'bench serve' running? without server= one is started",
-            )
-        control.load(settings.server, choose.models(settings))
+        use(settings.server, choose.models(settings), of=f"{side.title}: ")
     return settings
-
-
-def _services(settings: Settings) -> list[str]:
-    """What `bench serve` is to start beside Triton."""
-    if not settings.brokered:
-        return []
-    needed = set() if settings.broker else {SERVICE_OF[str(settings.topology)]}
-    if settings.crops == "reference" and not settings.claims:
-        needed.add("redis")
-    return sorted(needed)
-
-
-def _addressed(settings: Settings, urls: dict[str, str]) -> Settings:
-    broker, claims = settings.broker, settings.claims
-    if settings.brokered:
-        broker = broker or urls[SERVICE_OF[str(settings.topology)]]
-        if settings.crops == "reference":
-            claims = claims or urls["redis"]
-    server = settings.server or (urls["http"] if settings.traced else None)
-    return msgspec.structs.replace(settings, server=server, broker=broker, claims=claims)
