@@ -43,7 +43,7 @@ serve: $(SETUP)  ## start the inference server and keep it running
 test: $(SETUP)  ## the whole test suite (WITHOUT="kafka java": as if they were not here; ORDER=random SEED=1)
 	@code=0; \
 	$(PYTEST) -m alone || code=$$?; \
-	$(PYTEST) -n 2 --dist loadfile -m "not alone" || code=$$?; \
+	$(PYTEST) -n 4 --dist loadfile -m "not alone" || code=$$?; \
 	exit $$code
 
 lint: $(PACKAGES)  ## style, types, import rules, and the docs' own checks

@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.alone, pytest.mark.triton]
     ],
 )
 def test_other_is_small_and_the_shares_sum_to_one(triton, tmp_path, changes, other_at_most) -> None:
-    settings = scenario.Settings(server=triton.url, warmup_s=1.0, **changes)
-    folder = execute(Plan(settings, duration_s=2.0, results=tmp_path))
+    settings = scenario.Settings(server=triton.url, warmup_s=0.5, **changes)
+    folder = execute(Plan(settings, duration_s=1.5, results=tmp_path))
     found = summary_of(folder)
     assert found.errors == 0
     assert found.other_share is not None
@@ -41,8 +41,8 @@ def test_other_is_small_and_the_shares_sum_to_one(triton, tmp_path, changes, oth
 def test_decode_dominates_a_large_image(triton, tmp_path) -> None:
     shares = {}
     for images in ("small", "large"):
-        settings = scenario.Settings(images=images, server=triton.url, warmup_s=1.0)
-        found = summary_of(execute(Plan(settings, duration_s=3.0, results=tmp_path)))
+        settings = scenario.Settings(images=images, server=triton.url, warmup_s=0.5)
+        found = summary_of(execute(Plan(settings, duration_s=2.5, results=tmp_path)))
         shares[images] = found.stages["decode"].share
         largest = max(found.stages, key=lambda name: found.stages[name].share)
         assert largest == {"small": "inference", "large": "decode"}[images]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from brokers import QUICK_JAVA
 from processes import ROOT, ended, family, run, wait_gone, write_program
 
 from pipelines import paths
@@ -119,7 +120,7 @@ class Stack:
             ("kafka-storage.sh", "kafka.tools.StorageTool"),
             ("kafka-server-start.sh", "kafka.Kafka"),
         ):
-            command = shlex.join([*kafka.JAVA, "-cp", f"{kafka.JARS}/*", main])
+            command = shlex.join([*QUICK_JAVA, "-cp", f"{kafka.JARS}/*", main])
             write_program(programs / script, f'exec {command} "$@"')
 
     def url(self, port: str) -> str:

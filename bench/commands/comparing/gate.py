@@ -3,9 +3,7 @@
 A is the baseline, B the candidate: this checkout as it is. Absolute limits alone take one run.
 """
 
-import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,79 +11,16 @@ import click
 from click.core import ParameterSource
 
 from bench.commands.options import LIMIT, results_option
-from bench.commands.sides import COMMON, check_apart, read
+from bench.commands.sides import COMMON
 from bench.compare.gate import Gate, of_run, of_turns
 from bench.compare.observations import EXPERIMENT
 from bench.compare.stored import Experimented
 from bench.compare.thresholds import Threshold
-from bench.prepare.images.sets import need_images
-from bench.record.records import read_manifest
-from bench.record.scenario import Settings
 from bench.report import terminal
 from bench.report.gate import FORMATS, junit, render
-from bench.runs.experiments.blocks import timing_of
-from bench.runs.experiments.checkouts import here
-from bench.runs.experiments.experiment import measure_turns
-from bench.runs.experiments.paused_load import DiedError
-from bench.runs.experiments.side import Side
-from bench.runs.experiments.start import equipped
 from bench.runs.progress import say_where
-from bench.runs.run import Plan, each_run
 from pipelines import tasks
-from pipelines.errors import VisiontaxError
 from pipelines.topologies.scenario import DURATION
-
-_NO_OPTION = ("pipeline", "server", "broker", "claims")
-
-
-def baseline_of(folder: Path, *, pipeline: str) -> tuple[Settings, str]:
-    """Return the settings and the revision of a stored run, which are measured again.
-
-    Raises ResultsError when it is no run that can be read, VisiontaxError when it is of another
-    pipeline or of code that no revision holds.
-    """
-    manifest = read_manifest(folder)
-    if manifest.settings.pipeline != pipeline:
-        raise VisiontaxError(
-            f"{folder} is a run of {manifest.settings.pipeline}, not of {pipeline}",
-            hint="choose a baseline of the same pipeline",
-        )
-    revision = manifest.revision
-    if revision is None or revision.endswith("+"):
-        state = "with changes that no revision has" if revision else "outside a git checkout"
-        raise VisiontaxError(
-            f"{folder} was made {state}, so it cannot be measured again",
-            hint="make the baseline from a commit, or use --against rev=REV",
-        )
-    return manifest.settings, revision
-
-
-def _sides(
-    context: click.Context, pipeline: str, *, against: str, candidate: str, common: dict[str, Any]
-) -> tuple[Side, Side]:
-    """The baseline and the candidate. Options that were not given are those of a stored run."""
-    if Path(against).is_dir():
-        settings, revision = baseline_of(Path(against), pipeline=pipeline)
-        for field in Settings.__struct_fields__:
-            given = context.get_parameter_source(field) != ParameterSource.DEFAULT
-            if field not in _NO_OPTION and not given:
-                common[field] = getattr(settings, field)
-        against = f"rev={revision}"
-    elif "=" not in against:
-        raise click.UsageError(
-            f"--against: {against!r} is neither rev=REV, repo=PATH, another key=value, nor a folder"
-        )
-    a = read("a", against, pipeline=pipeline, common=common)
-    b = read("b", candidate, pipeline=pipeline, common=common)
-    check_apart(a, b, option="--candidate")
-    return a, b if b.text else dataclasses.replace(b, text="this checkout")
-
-
-def _measure_run(side: Side, *, seconds: float, into: Path) -> Path:
-    """Make one run of this checkout and return its folder."""
-    with equipped([(side, here())]) as (settings,):
-        (folder,) = each_run([Plan(settings, duration_s=seconds, results=into)])
-    return folder
 
 
 def judge(folder: Path, thresholds: Sequence[Threshold]) -> Gate:
@@ -152,29 +87,30 @@ def command(
     if file:
         file.unlink(missing_ok=True)  # what an earlier gate said must not be taken for this one's
     made = Path(what)
-    if what in tasks.PIPELINES and against:
-        sides = _sides(context, what, against=against, candidate=candidate or "", common=common)
-        timing = timing_of(slice_s=slice_s, budget=budget, questions=len(changes))
-        need_images(side.settings.images for side in sides)
-        measure = partial(
-            measure_turns,
-            sides,
-            into=folder,
-            timing=timing,
-            seed=common["seed"],
-            thresholds=require,
-        )
-        try:
-            made = measure()
-        except DiedError as error:  # Triton may crash, which says nothing of a limit
-            click.echo(f"warning: {error}; measuring once more", err=True)
-            made = measure()
-    elif what in tasks.PIPELINES:
-        side = read("b", candidate or "", pipeline=what, common=common)
-        if side.revision:
-            raise click.UsageError("--candidate: a revision is measured against another one only")
-        need_images([side.settings.images])
-        made = _measure_run(side, seconds=budget, into=folder)
+    if what in tasks.PIPELINES:
+        from bench.commands.comparing import candidate as measuring  # here: a stored one needs none
+
+        if against:
+            given = {
+                name: value
+                for name, value in common.items()
+                if context.get_parameter_source(name) != ParameterSource.DEFAULT
+            }
+            made = measuring.measure_against(
+                against,
+                what,
+                candidate or "",
+                thresholds=require,
+                slice_s=slice_s,
+                budget_s=budget,
+                into=folder,
+                common=common,
+                given=given,
+            )
+        else:
+            made = measuring.measure(
+                what, candidate or "", seconds=budget, into=folder, common=common
+            )
     return show(made, require, file=file, format=format)
 
 
