@@ -225,10 +225,23 @@ def test_a_scale_covers_its_bars(largest: float) -> None:
     assert 2 <= round(full / step) <= 6
 
 
-def test_reports_need_no_heavy_package() -> None:
-    heavy = {"locust", "gevent", "grpc", "redis", "nvidia", "tritonclient", "cv2"}
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [("measuring.report", {"cv2"}), ("comparing.compare", {"cv2"}), ("comparing.gate", set())],
+)
+def test_reports_need_no_heavy_package(command: str, more: set[str]) -> None:
+    heavy = {
+        "locust",
+        "gevent",
+        "grpc",
+        "redis",
+        "nvidia",
+        "tritonclient",
+        "confluent_kafka",
+        *more,
+    }
     code = (
-        "import sys, bench.commands.cli, bench.commands.measuring.report; "
+        f"import sys, bench.commands.cli, bench.commands.{command}; "
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
     loaded = run((PYTHON, "-c", code))

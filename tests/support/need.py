@@ -48,7 +48,7 @@ NEEDS = {
     "kafka": Need("make kafka", found=lambda: any(kafka.JARS.glob("kafka_*.jar"))),
     "chromium": Need("apt install chromium", ("chromium", "chromium-browser", "chrome")),
     "prometheus": Need("apt install prometheus", ("prometheus",)),
-    "shellcheck": Need("apt install shellcheck", ("shellcheck",), in_ci=False),
+    "shellcheck": Need("apt install shellcheck", ("shellcheck",)),
     "gpu": Need(".venv/bin/uv pip install -e .[gpu], beside a GPU", found=_gpu, in_ci=False),
 }
 

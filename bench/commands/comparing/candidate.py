@@ -1,13 +1,12 @@
 """What `bench gate` measures: this checkout in one run, or in turns with its baseline."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
+from click.core import ParameterSource
 
 from bench.commands.sides import check_apart, read
 from bench.compare.thresholds import Threshold
@@ -18,11 +17,10 @@ from bench.runs.experiments.blocks import timing_of
 from bench.runs.experiments.checkouts import here
 from bench.runs.experiments.experiment import measure_turns
 from bench.runs.experiments.paused_load import DiedError
+from bench.runs.experiments.side import Side
 from bench.runs.experiments.start import equipped
 from bench.runs.run import Plan, each_run
 from pipelines.errors import VisiontaxError
-
-_NO_OPTION = ("pipeline", "server", "broker", "claims")
 
 
 def baseline_of(folder: Path, *, pipeline: str) -> tuple[Settings, str]:
@@ -48,55 +46,53 @@ def baseline_of(folder: Path, *, pipeline: str) -> tuple[Settings, str]:
 
 
 def measure(
-    pipeline: str, candidate: str, *, seconds: float, into: Path, common: Mapping[str, Any]
+    context: click.Context,
+    pipeline: str,
+    *,
+    thresholds: Sequence[Threshold],
+    against: str | None,
+    candidate: str | None,
+    slice_s: float,
+    budget: float,
+    folder: Path,
+    **common: Any,
 ) -> Path:
-    """Make one run of this checkout and return its folder."""
-    side = read("b", candidate, pipeline=pipeline, common=common)
+    """Measure the candidate, in turns until it is decided where it is `against` a baseline.
+
+    Returns the folder of the run or of the experiment. Where the baseline is a stored run, options
+    that were not given are as it had them.
+    """
+    if against and Path(against).is_dir():
+        settings, revision = baseline_of(Path(against), pipeline=pipeline)
+        for field in common:
+            if context.get_parameter_source(field) == ParameterSource.DEFAULT:
+                common[field] = getattr(settings, field)
+        against = f"rev={revision}"
+    elif against and "=" not in against:
+        raise click.UsageError(
+            f"--against: {against!r} is neither rev=REV, repo=PATH, another key=value, nor a folder"
+        )
+    b = read("b", candidate or "", pipeline=pipeline, common=common)
+    if against is None:
+        return _one_run(b, seconds=budget, into=folder)
+    a = read("a", against, pipeline=pipeline, common=common)
+    check_apart(a, b, option="--candidate")
+    sides = (a, b if b.text else dataclasses.replace(b, text="this checkout"))
+    changes = sum(one.relative for one in thresholds)
+    timing = timing_of(slice_s=slice_s, budget=budget, questions=changes)
+    need_images(side.settings.images for side in sides)
+    how = {"into": folder, "timing": timing, "seed": common["seed"], "thresholds": thresholds}
+    try:
+        return measure_turns(sides, **how)
+    except DiedError as error:  # Triton may crash, which says nothing of a limit
+        click.echo(f"warning: {error}; measuring once more", err=True)
+        return measure_turns(sides, **how)
+
+
+def _one_run(side: Side, *, seconds: float, into: Path) -> Path:
     if side.revision:
         raise click.UsageError("--candidate: a revision is measured against another one only")
     need_images([side.settings.images])
     with equipped([(side, here())]) as (settings,):
         (folder,) = each_run([Plan(settings, duration_s=seconds, results=into)])
     return folder
-
-
-def measure_against(
-    against: str,
-    pipeline: str,
-    candidate: str,
-    *,
-    thresholds: Sequence[Threshold],
-    slice_s: float,
-    budget_s: float,
-    into: Path,
-    common: Mapping[str, Any],
-    given: Mapping[str, Any],
-) -> Path:
-    """Measure baseline and candidate in turns until it is decided; the experiment's folder.
-
-    Where `against` is a stored run, what its user has not `given` is as that run had it.
-    """
-    if Path(against).is_dir():
-        settings, revision = baseline_of(Path(against), pipeline=pipeline)
-        common = {**common, **msgspec.structs.asdict(settings), **given}
-        common = {name: value for name, value in common.items() if name not in _NO_OPTION}
-        against = f"rev={revision}"
-    elif "=" not in against:
-        raise click.UsageError(
-            f"--against: {against!r} is neither rev=REV, repo=PATH, another key=value, nor a folder"
-        )
-    a = read("a", against, pipeline=pipeline, common=common)
-    b = read("b", candidate, pipeline=pipeline, common=common)
-    check_apart(a, b, option="--candidate")
-    sides = (a, b if b.text else dataclasses.replace(b, text="this checkout"))
-    changes = sum(one.relative for one in thresholds)
-    timing = timing_of(slice_s=slice_s, budget=budget_s, questions=changes)
-    need_images(side.settings.images for side in sides)
-    turns = partial(
-        measure_turns, sides, into=into, timing=timing, seed=common["seed"], thresholds=thresholds
-    )
-    try:
-        return turns()
-    except DiedError as error:  # Triton may crash, which says nothing of a limit
-        click.echo(f"warning: {error}; measuring once more", err=True)
-        return turns()

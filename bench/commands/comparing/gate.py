@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from bench.commands.options import LIMIT, results_option
 from bench.commands.sides import COMMON
@@ -68,13 +67,9 @@ def command(
     what: str,
     require: tuple[Threshold, ...],
     against: str | None,
-    candidate: str | None,
-    slice_s: float,
-    budget: float,
-    folder: Path,
     file: Path | None,
     format: str,
-    **common: Any,
+    **how: Any,
 ) -> int:
     """Exit with 3 when a limit is not kept: a regression.
 
@@ -88,29 +83,9 @@ def command(
         file.unlink(missing_ok=True)  # what an earlier gate said must not be taken for this one's
     made = Path(what)
     if what in tasks.PIPELINES:
-        from bench.commands.comparing import candidate as measuring  # here: a stored one needs none
+        from bench.commands.comparing.candidate import measure  # here: a stored one needs no server
 
-        if against:
-            given = {
-                name: value
-                for name, value in common.items()
-                if context.get_parameter_source(name) != ParameterSource.DEFAULT
-            }
-            made = measuring.measure_against(
-                against,
-                what,
-                candidate or "",
-                thresholds=require,
-                slice_s=slice_s,
-                budget_s=budget,
-                into=folder,
-                common=common,
-                given=given,
-            )
-        else:
-            made = measuring.measure(
-                what, candidate or "", seconds=budget, into=folder, common=common
-            )
+        made = measure(context, what, thresholds=require, against=against, **how)
     return show(made, require, file=file, format=format)
 
 
