@@ -25,7 +25,7 @@ PYTEST = $(BIN)/python -m pytest -q --without="$(WITHOUT)" $(if $(filter random,
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header $(if $(UPGRADE),--upgrade)
 
-.PHONY: help setup kafka demo serve test lint clean lock FORCE
+.PHONY: help setup kafka demo serve test fuzz lint clean lock FORCE
 
 help:  ## this list
 	@grep -E '^[a-z]+: .*## |^[a-z]+:  ## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -45,6 +45,9 @@ test: $(SETUP)  ## the whole test suite (WITHOUT="kafka java": as if they were n
 	$(PYTEST) -m alone || code=$$?; \
 	$(PYTEST) -n 4 --dist loadfile -m "not alone" || code=$$?; \
 	exit $$code
+
+fuzz: $(SETUP)  ## mutated images and results for longer than make test (MINUTES=20)
+	@FUZZ_SECONDS=$$(( 60 * $(or $(MINUTES),20) )) $(BIN)/python -m pytest -q --timeout=0 -n 2 -m fuzz
 
 lint: $(PACKAGES)  ## style, types, import rules, and the docs' own checks
 	@$(BIN)/ruff check .

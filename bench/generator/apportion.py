@@ -72,9 +72,8 @@ def decodable(paths: list[Path], model_input: ModelInput) -> list[bytes]:
     graph = dali_graph.build(model_input, outputs=("decode",))
     good: list[bytes] = []
     for path in paths:
-        data = path.read_bytes()
         try:
-            jpeg.check(data)
+            data = jpeg.admitted(path.read_bytes())
             graph.execute([data])
         except ImageError:
             continue

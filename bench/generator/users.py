@@ -1,7 +1,7 @@
 """The Locust side of the load: the user, the options, and the run's begin and end.
 
-Closed loop: each user's next request is due the moment the last one ended, so whatever the
-generator needs in between is on the record, as the stage `schedule`.
+Closed loop: each user's next request is due the moment the last one ended, or a pause after one
+that failed, so whatever the generator needs in between is on the record, as the stage `schedule`.
 """
 
 import argparse
@@ -36,6 +36,9 @@ from pipelines.topologies.outcome import Outcome
 
 STOP_TIMEOUT_S = 30.0
 LINGER_S = 0.5
+PAUSE_S = 0.05
+"""How long a user waits after an error; its next request is due only then."""
+
 LEAVE_S = 0.01
 """How long a user whose run is over waits for Locust to end it."""
 
@@ -294,7 +297,8 @@ class VisionUser(User):
         finally:
             turns.leave()
         if error is not None:
-            gevent.sleep(0.05)  # a dead server must not turn users into a busy loop
+            gevent.sleep(PAUSE_S)  # a dead server must not turn users into a busy loop
+            self._due_ns = time.monotonic_ns()
 
     def _ask(self) -> Exception | None:
         image = next(self._order)

@@ -7,6 +7,7 @@ be told: here is the system's, files in /dev/shm, which is the transport `shm`.
 
 import contextlib
 import itertools
+import os
 import uuid
 from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol
@@ -55,6 +56,7 @@ class SystemBlock(Block):
         self._described = {"key": name, "offset": 0, "byte_size": size_bytes}
         try:
             self._handle = shm.create_shared_memory_region(name, name, size_bytes, create_only=True)
+            os.chmod(f"/dev/shm/{name}", 0o600)  # what is in there is nobody else's business
         except (OSError, shm.SharedMemoryException) as error:
             raise EngineError(
                 f"cannot make {size_bytes} bytes of shared memory: {error}; is /dev/shm full?"

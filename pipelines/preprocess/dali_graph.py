@@ -187,14 +187,12 @@ class Dali(Preprocessor):
         self._decoder: Graph | None = None
 
     def decoded(self, data: bytes) -> Pixels:
-        jpeg.check(data)
         self._decoder = self._decoder or build(self._input, outputs=("decode",))
-        return cast(Pixels, run(self._decoder, [data])[0][0])
+        return cast(Pixels, run(self._decoder, [jpeg.admitted(data)])[0][0])
 
     def __call__(self, data: bytes) -> Preprocessed:
         start = time.monotonic_ns()
-        jpeg.check(data)
-        tensor, size, *kept = run(self._graph, [data])[0]
+        tensor, size, *kept = run(self._graph, [jpeg.admitted(data)])[0]
         height, width = map(int, size)
         spans = [Span("preprocess", start, time.monotonic_ns(), "dali")]
         return Preprocessed(tensor, (width, height), kept[0] if kept else None, spans)

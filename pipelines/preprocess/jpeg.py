@@ -1,6 +1,9 @@
-"""Looks at a JPEG's markers without decoding it, so that every way refuses the same bad images."""
+"""The door for JPEGs: looks at their markers without decoding them, so that every way refuses the
+same bad images, and gets the others in a form that all libraries read alike.
+"""
 
 import re
+from typing import Literal
 
 from pipelines.errors import ImageError
 
@@ -8,16 +11,31 @@ MAX_PIXELS = 100_000_000
 """Larger images are refused: decoded they would take 300 MB and seconds of a core each."""
 
 _SOI = b"\xff\xd8"
-_EOI, _START_OF_SCAN, _ADOBE, _FILL = 0xD9, 0xDA, 0xEE, 0xFF
+_EOI, _START_OF_SCAN, _EXIF_OR_XMP, _ADOBE = 0xD9, 0xDA, 0xE1, 0xEE
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))
-_BETWEEN_SCANS = frozenset((0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)))
+_BETWEEN_SCANS = frozenset((0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)))
+_MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
 _IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 """What ends entropy-coded data: a marker that is not a restart, nor an escaped 0xFF."""
 
+_EXIF = b"Exif\0\0"
+_BYTE_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}
+_ORIENTATION = 0x0112
+_BYTES_OF = {3: 2, 4: 4}
+"""How many bytes a SHORT and a LONG have, by the number of the type."""
 
-def check(data: bytes) -> tuple[int, int]:
-    """Return (width, height) in pixels of a complete JPEG of bearable size.
+_TURNED = (
+    b"\xff\xe1\x00\x22" + _EXIF + b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0%c\0\0\0\0\0\0"
+)
+"""A segment of EXIF with nothing but an orientation."""
+
+
+def admitted(data: bytes) -> bytes:
+    """Return a complete JPEG of bearable size as all libraries read it alike.
+
+    Left out are EXIF and XMP, but for the orientation of the first EXIF, and whatever is between
+    two segments. Where nothing of that is there it is `data` itself, and no copy.
 
     Raises ImageError for empty, non-JPEG, truncated and too large data, and for markers where none
     may be: some decoders mend those and some do not. Other damage inside the entropy-coded data is
@@ -27,54 +45,91 @@ def check(data: bytes) -> tuple[int, int]:
         raise ImageError("the image is empty")
     if data[:2] != _SOI:
         raise ImageError("the image is not a JPEG")
-    size, colors, adobe, scanned = None, 0, False, False
-    position = 2
-    while position + 2 <= len(data):
-        marker = data[position + 1]
-        if data[position] != 0xFF:
-            raise ImageError("the JPEG is corrupt: a marker is missing")
-        if marker == _FILL:
-            position += 1
-            continue
-        if marker == _EOI and scanned and size is not None:
-            return size
-        if marker in _WITHOUT_LENGTH:
-            position += 2
-            continue
-        if scanned and marker not in _BETWEEN_SCANS:
-            raise ImageError(f"the JPEG is corrupt: it has a marker {marker:#x} inside its data")
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
-        segment = data[position + 4 : position + 2 + length]
-        if position + 2 + length > len(data):
-            break
-        if length < 2:
-            raise ImageError("the JPEG is corrupt: a segment has no length")
+    colors, adobe, scanned, exif = 0, False, False, False
+    kept: list[bytes] = []
+    since = position = 2
+    while found := _MARKER.search(data, position):
+        start, marker = found.start(), data[found.start() + 1]
+        if marker == _EOI and scanned:
+            return b"".join([_SOI, *kept, data[since:]]) if since > 2 else data
+        end, left_out = start + 2, marker in _WITHOUT_LENGTH
+        if scanned or not left_out:
+            _check_place(marker, framed=bool(colors), scanned=scanned)
+        if not left_out:
+            end += int.from_bytes(data[start + 2 : start + 4], "big")
+            if end > len(data) or start + 4 > len(data):
+                break
+            if end < start + 4:
+                raise ImageError("the JPEG is corrupt: a segment has no length")
+        segment = data[start + 4 : end]
+        if marker == _EXIF_OR_XMP:
+            left_out = True
+        if left_out or start > position:
+            kept.append(data[since:position])
+            since = end if left_out else start
+        if marker == _EXIF_OR_XMP and segment.startswith(_EXIF) and not exif:
+            exif, turn = True, orientation(segment[len(_EXIF) :])
+            if turn is not None:
+                kept.append(_TURNED % turn)
         if marker in _START_OF_FRAME:
-            size, colors = _frame(segment)
+            colors = _colors(segment)
         adobe = adobe or (marker == _ADOBE and segment[:5] == b"Adobe")
-        position += 2 + length
+        position = end
         if marker == _START_OF_SCAN:
-            if size is None:
-                raise ImageError("the JPEG is corrupt: it has no frame header")
             if colors == 4 and not adobe:
                 raise ImageError("the JPEG has four colours and does not say which")
-            end = _IN_SCAN.search(data, position)
-            if end is None:
+            over = _IN_SCAN.search(data, position)
+            if over is None:
                 break
-            scanned, position = True, end.start()
+            scanned, position = True, over.start()
     raise ImageError("the JPEG is truncated")
 
 
-def _frame(segment: bytes) -> tuple[tuple[int, int], int]:
-    """Return (width, height), if bearable, and the number of colours that a frame header gives."""
-    if len(segment) < 6:
+def orientation(exif: bytes) -> int | None:
+    """Return how an image is to be turned, 2 to 8, by the TIFF structure of its EXIF.
+
+    The orientation may be a SHORT or a LONG. None where it is upright, or says nothing that can be
+    read: the pixels are fine then.
+    """
+    order = _BYTE_ORDERS.get(exif[:4])
+    if order is None:
+        return None
+    first = int.from_bytes(exif[4:8], order)
+    entries = int.from_bytes(exif[first : first + 2], order)
+    for at in range(first + 2, min(first + 2 + 12 * entries, len(exif) - 11), 12):
+        tag, kind = (int.from_bytes(exif[at + n : at + n + 2], order) for n in (0, 2))
+        if tag == _ORIENTATION:
+            value = int.from_bytes(exif[at + 8 : at + 8 + _BYTES_OF.get(kind, 0)], order)
+            return value if 2 <= value <= 8 else None
+    return None
+
+
+def _check_place(marker: int, *, framed: bool, scanned: bool) -> None:
+    """Raise ImageError when the marker may not be there."""
+    if scanned and marker not in _BETWEEN_SCANS:
+        raise ImageError(f"the JPEG is corrupt: it has a marker {marker:#x} inside its data")
+    if marker == _START_OF_SCAN and not framed:
+        raise ImageError("the JPEG is corrupt: it has no frame header")
+    if marker in _START_OF_FRAME and framed:
+        raise ImageError("the JPEG is corrupt: it has two frame headers")
+    if marker not in _BETWEEN_SCANS | _START_OF_FRAME:
+        raise ImageError(f"the JPEG is corrupt: it has a marker {marker:#x} before its data")
+
+
+def _colors(frame: bytes) -> int:
+    """Return the number of colours that a frame header gives, if that and its size can be."""
+    if len(frame) < 6:
         raise ImageError("the JPEG is corrupt: its frame header is too short")
-    height = int.from_bytes(segment[1:3], "big")
-    width = int.from_bytes(segment[3:5], "big")
+    bits, colors = frame[0], frame[5]
+    height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
     if not width or not height:
         raise ImageError(f"the JPEG is corrupt: its size is {width}x{height}")
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"the image is {width}x{height}, larger than the limit of {MAX_PIXELS:,} pixels"
         )
-    return (width, height), segment[5]
+    if bits != 8:
+        raise ImageError(f"the JPEG has {bits} bits a colour, and only 8 can be read")
+    if colors not in (1, 3, 4):
+        raise ImageError(f"the JPEG has {colors} colours, and only 1, 3 and 4 can be read")
+    return colors

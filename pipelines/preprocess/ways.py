@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from pipelines.errors import ImageError
 from pipelines.preprocess import jpeg
@@ -76,13 +76,11 @@ class Stepwise(Preprocessor):
         raise NotImplementedError
 
     def decoded(self, data: bytes) -> Pixels:
-        jpeg.check(data)
-        return np.asarray(self.decode(data))
+        return np.asarray(self.decode(jpeg.admitted(data)))
 
     def __call__(self, data: bytes) -> Preprocessed:
         start = time.monotonic_ns()
-        jpeg.check(data)
-        image = self.decode(data)
+        image = self.decode(jpeg.admitted(data))
         kept = np.asarray(image) if self._keep_pixels else None
         decoded = time.monotonic_ns()
         size = self.size(image)
@@ -155,26 +153,13 @@ class Pillow(Stepwise):
         """Return a PIL image in mode RGB."""
         try:
             image = Image.open(io.BytesIO(data), formats=("JPEG",))
-            turn = _TURNS.get(self._orientation(image))
+            turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
             pixels = image.convert("RGB")
         except Exception as error:  # hostile headers make it raise nearly anything
             unknown = "cannot identify" in str(error)
             why = "it is corrupt or of an unknown kind" if unknown else error
             raise ImageError(f"Pillow cannot decode the JPEG: {why}") from error
         return pixels if turn is None else pixels.transpose(turn)
-
-    def _orientation(self, image: Any) -> Any:
-        """The EXIF orientation, 1..8; None where there is none, or none that can be read.
-
-        `ImageOps.exif_transpose` would also rewrite the EXIF, which fails for many a camera's, and
-        believe XMP, which the other ways do not.
-        """
-        exif = Image.Exif()
-        try:
-            exif.load(image.info.get("exif", b""))
-            return exif.get(0x0112)
-        except Exception:  # damaged EXIF makes it raise nearly anything; the pixels are fine
-            return None
 
     def size(self, image: Any) -> tuple[int, int]:
         return cast("tuple[int, int]", image.size)

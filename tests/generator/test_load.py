@@ -283,6 +283,7 @@ def test_a_server_that_dies_is_on_the_record(own_server: triton.Server, tmp_path
     assert code == 4
     assert summary["valid"] is False
     assert summary["errors"] > 0
+    assert "GENERATOR_LATE" not in codes(summary)
     (errors,) = (issue for issue in summary["issues"] if issue["code"] == "ERRORS")
     assert f"no answer from Triton at {own_server.url}" in errors["message"]
     assert "INVALID" in bench("report", only_run(folder)).stdout

@@ -2,6 +2,7 @@
 
 import io
 import random
+import struct
 from typing import Any
 
 from PIL import Image
@@ -54,6 +55,26 @@ def with_thumbnail(data: bytes, thumbnail: bytes) -> bytes:
     return data[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + data[2:]
 
 
+def with_segments(data: bytes, *segments: bytes) -> bytes:
+    """The JPEG with more segments at its start."""
+    return data[:2] + b"".join(segments) + data[2:]
+
+
+def exif_of(orientation: int, *, order: str = "<", kind: str = "H", tag: int = 0x0112) -> bytes:
+    """A segment of EXIF with one tag; byte order, and type as `struct` has them: a SHORT is H."""
+    number = {"B": 1, "H": 3, "I": 4, "d": 12}[kind]
+    start = b"II" if order == "<" else b"MM"
+    value = struct.pack(order + kind, orientation).ljust(4, b"\0")[:4]
+    entry = struct.pack(order + "HHI", tag, number, 1) + value
+    body = start + struct.pack(order + "HIH", 42, 8, 1) + entry + bytes(4)
+    return b"\xff\xe1" + struct.pack(">H", len(body) + 8) + b"Exif\0\0" + body
+
+
+def with_byte(data: bytes, at: int, value: int) -> bytes:
+    """The data with another byte there."""
+    return data[:at] + bytes((value,)) + data[at + 1 :]
+
+
 def damaged(data: bytes, *, markers: bool) -> bytes:
     """The JPEG with noise in the middle of its entropy-coded data, with or without 0xFF in it."""
     noise = random.Random(1)
@@ -71,6 +92,7 @@ def without_tables(data: bytes) -> bytes:
 
 _IMAGE = photograph()
 GOOD = encode(_IMAGE, quality=90)
+_FRAME = GOOD.index(SOF)
 _CMYK = encode(_IMAGE.convert("CMYK"))
 _PROGRESSIVE = encode(_IMAGE, progressive=True)
 _FRAMED = with_thumbnail(GOOD, encode(_IMAGE.resize((32, 21))))
@@ -92,13 +114,29 @@ BAD: dict[str, tuple[bytes, str]] = {
     "marker inside its data": (damaged(GOOD, markers=True), "marker 0xc0 inside"),
     "no frame header": (GOOD.replace(SOF, b"\xff\xfe", 1), "no frame header"),
     "no tables": (without_tables(GOOD), "cannot decode the JPEG"),
-    "12 bits a colour": (
-        GOOD[: GOOD.index(SOF) + 4] + b"\x0c" + GOOD[GOOD.index(SOF) + 5 :],
-        "cannot decode the JPEG",
-    ),
+    "12 bits a colour": (with_byte(GOOD, _FRAME + 4, 12), "12 bits a colour"),
+    "two colours": (with_byte(GOOD, _FRAME + 9, 2), "2 colours"),
+    "two frame headers": (GOOD[: _FRAME + 19] + GOOD[_FRAME:], "two frame headers"),
+    "a marker that there is not": (with_segments(GOOD, b"\xff\x02\0\2"), "marker 0x2 before"),
     "cmyk of which kind": (_CMYK.replace(b"Adobe", b"Nobody"[:5]), "four colours"),
 }
 """Data that no way may turn into a tensor, and what the error must say."""
+
+_BROKEN = b"\xff\xe1\x00\x10Exif\0\0MM\0*\xff\xff\xff\xff"
+ORIENTED: dict[str, tuple[list[bytes], int]] = {
+    "two, 6 then 3": ([exif_of(6), exif_of(3)], 6),
+    "none, then 3": ([_BROKEN, exif_of(3)], 1),
+    "big-endian": ([exif_of(6, order=">")], 6),
+    "a long": ([exif_of(6, kind="I")], 6),
+    "a big-endian long": ([exif_of(6, order=">", kind="I")], 6),
+    "a byte": ([exif_of(6, kind="B")], 1),
+    "a double": ([exif_of(6, kind="d")], 1),
+    "9": ([exif_of(9)], 1),
+    "0": ([exif_of(0)], 1),
+    "another tag": ([exif_of(6, tag=0x0113)], 1),
+    "after xmp": ([b"\xff\xe1\x00\x06http", exif_of(8)], 8),
+}
+"""Segments of EXIF, and the orientation that is read in them."""
 
 ODD: dict[str, bytes] = {
     "1x1": encode(_IMAGE.resize((1, 1))),
@@ -116,6 +154,9 @@ ODD: dict[str, bytes] = {
     "trailing garbage": GOOD + b"garbage" * 100,
     "a second image behind": GOOD + encode(_IMAGE.resize((32, 21))),
     "thumbnail": _FRAMED,
+    "ff00 between its segments": with_segments(GOOD, b"\xff\x00\x00\x02"),
+    "garbage between its segments": with_segments(GOOD, b"garbage\xff\xff\x00"),
+    "a restart marker between its segments": with_segments(GOOD, b"\xff\xd3"),
     "orientation in xmp only": encode(_IMAGE, xmp=b'<x tiff:Orientation="6"/>'),
     **{f"exif orientation {n}": rotated(_IMAGE, n) for n in range(1, 9)},
 }

@@ -44,10 +44,9 @@ class TritonPythonModel:
     def _checked(self, request):
         image = from_triton(pb.get_input_tensor_by_name(request, self._input)).tobytes()
         try:
-            jpeg.check(image)
+            return jpeg.admitted(image)
         except ImageError as error:
             return error
-        return image
 
     def _run(self, images):
         """Return the graph's outputs, or an ImageError, for each image."""

@@ -102,7 +102,7 @@ def _opened(
             return ImageError(f"the crop has {len(content)} bytes, which is not {shape}")
         return np.frombuffer(content, np.uint8).reshape(shape)
     try:
-        jpeg.check(content)
+        content = jpeg.admitted(content)
     except ImageError as error:
         return error
     pixels: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)

@@ -1,0 +1,27 @@
+"""Mutated headers neither kill a way nor divide the ways; for longer by `make fuzz`."""
+
+import os
+import random
+import shutil
+from pathlib import Path
+
+import fuzz
+import pytest
+from processes import PYTHON, TIMEOUT_S, run
+
+from pipelines import paths
+
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "30"))
+CHECKED = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3"}
+"""glibc ends a process that has written beyond what it was given."""
+
+
+@pytest.mark.fuzz
+def test_no_mutated_header_kills_a_way_or_divides_the_ways(tmp_path: Path) -> None:
+    seed = random.randrange(1 << 32)
+    program = (PYTHON, fuzz.__file__, SECONDS, seed, tmp_path)
+    done = run(program, timeout_s=SECONDS + TIMEOUT_S, variables=CHECKED)
+    found = list(tmp_path.iterdir())
+    if found:
+        shutil.copytree(tmp_path, paths.BUILD / "fuzz" / str(seed))
+    assert (done.returncode, found) == (0, []), f"seed {seed}: {done.stdout}{done.stderr[-2000:]}"
