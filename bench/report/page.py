@@ -5,8 +5,7 @@ This module finds the words; `charts` the pictures; `templates/page.html` lays b
 
 import itertools
 from collections.abc import Iterable, Sequence
-
-import jinja2
+from typing import Any
 
 from bench.ledger import units
 from bench.ledger.summary import Summary
@@ -36,8 +35,10 @@ def render_html(summaries: list[Summary]) -> str:
     )
 
 
-def template(name: str) -> jinja2.Template:
+def template(name: str) -> Any:
     """Return one of `templates/`: it escapes every value and spells out control characters."""
+    import jinja2  # here: a table needs none
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bench.report"),
         autoescape=True,
