@@ -53,8 +53,7 @@ def read(name: Literal["a", "b"], text: str, *, pipeline: str, common: Mapping[s
     values = {**common, **_parse(name, text)}
     settings = settings_of({**values, "pipeline": pipeline})
     if settings.images not in SETS:
-        images = str(Path(settings.images).resolve())
-        settings = msgspec.structs.replace(settings, images=images)
+        settings = msgspec.structs.replace(settings, images=str(Path(settings.images).resolve()))
     repository, revision = values.get("repository"), values.get("revision")
     if settings.server and repository:
         raise click.UsageError(f"--{name}: server= has its own repository; leave repo= out")
