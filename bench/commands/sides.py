@@ -9,7 +9,6 @@ import click
 import msgspec
 
 from bench.commands.options import scenario_options
-from bench.prepare.images.sets import SETS
 from bench.record.scenario import Settings, settings_of
 from bench.runs.experiments.side import Side
 from pipelines.errors import VisiontaxError
@@ -49,11 +48,12 @@ def read(name: Literal["a", "b"], text: str, *, pipeline: str, common: Mapping[s
 
     Raises click.UsageError naming the side when a key or a value is wrong, or goes with no other.
     """
+    from bench.prepare.images.sets import SETS  # here: what is stored needs no images
+
     values = {**common, **_parse(name, text)}
     settings = settings_of({**values, "pipeline": pipeline})
     if settings.images not in SETS:
-        images = str(Path(settings.images).resolve())
-        settings = msgspec.structs.replace(settings, images=images)
+        settings = msgspec.structs.replace(settings, images=str(Path(settings.images).resolve()))
     repository, revision = values.get("repository"), values.get("revision")
     if settings.server and repository:
         raise click.UsageError(f"--{name}: server= has its own repository; leave repo= out")

@@ -5,8 +5,7 @@ This module finds the words; `charts` the pictures; `templates/page.html` lays b
 
 import itertools
 from collections.abc import Iterable, Sequence
-
-import jinja2
+from typing import Any
 
 from bench.ledger import units
 from bench.ledger.summary import Summary
@@ -20,7 +19,8 @@ def render_html(summaries: list[Summary]) -> str:
     stages = charts.stages_of(summaries)
     meanings = {stage.name: stage.meaning for stage in STAGES.values()}
     meanings[OTHER] = "no span covers it: what is left"
-    return template("page.html").render(
+    return fill(
+        "page.html",
         phrases=words,
         headline=headline(summaries),
         quickest=_quickest(summaries, labels),
@@ -36,8 +36,10 @@ def render_html(summaries: list[Summary]) -> str:
     )
 
 
-def template(name: str) -> jinja2.Template:
-    """Return one of `templates/`: it escapes every value and spells out control characters."""
+def fill(name: str, **values: Any) -> str:
+    """Return one of `templates/` with its values escaped and their control characters spelt out."""
+    import jinja2  # here: a table needs none
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bench.report"),
         autoescape=True,
@@ -46,7 +48,7 @@ def template(name: str) -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template(name)
+    return str(environment.get_template(name).render(values))
 
 
 def headline(summaries: Sequence[Summary]) -> str:

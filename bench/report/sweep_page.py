@@ -10,7 +10,7 @@ from bench.ledger import units
 from bench.ledger.grid import Sweep, SweepPoint
 from bench.report.charts import scale
 from bench.report.grid import Table, facts, invalid, tables
-from bench.report.page import span, template
+from bench.report.page import fill, span
 from pipelines.topologies.scenario import TOPOLOGIES
 
 TOP, BOTTOM = 26.0, 266.0
@@ -52,7 +52,8 @@ class Picture:
 
 def render_page(sweep: Sweep) -> str:
     """The page; every value in it is escaped, and control characters are spelt out."""
-    return template("sweep.html").render(
+    return fill(
+        "sweep.html",
         sweep=sweep,
         headline=headline(sweep),
         invalid=invalid(sweep.runs),
