@@ -19,8 +19,9 @@ CHECKED = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3"}
 @pytest.mark.fuzz
 def test_no_mutated_header_kills_a_way_or_divides_the_ways(tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)
-    program = (PYTHON, fuzz.__file__, SECONDS, seed, tmp_path)
-    done = run(program, timeout_s=SECONDS + TIMEOUT_S, variables=CHECKED)
+    program = (PYTHON, fuzz.__file__)
+    limit_s = SECONDS + TIMEOUT_S
+    done = run(program, SECONDS, seed, tmp_path, timeout_s=limit_s, variables=CHECKED)
     found = list(tmp_path.iterdir())
     if found:
         shutil.copytree(tmp_path, paths.BUILD / "fuzz" / str(seed))
