@@ -9,6 +9,9 @@ VisiontaxError          anything the user can act on; the command line prints it
 └── ResultsError        a results folder cannot be written, read or understood
 """
 
+DEAD_MODEL = "is not healthy"
+"""What Triton says of a Python model whose process has died, which it does not start again."""
+
 
 class VisiontaxError(Exception):
     """An error with its cause (the message) and its cure (`hint`, possibly empty)."""

@@ -22,6 +22,7 @@ from locust import User, constant, events, task
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner, Runner, WorkerRunner
 
+from bench.generator.in_flight import InFlight
 from bench.generator.options import add_options, spec_of, tell
 from bench.generator.recorder import Finished, Recorder
 from bench.generator.session import Session
@@ -29,7 +30,7 @@ from bench.generator.turns import Turns
 from bench.prepare.images.sets import ImageSet, images_of
 from bench.record.scenario import TENSOR, Settings
 from pipelines import paths, tasks
-from pipelines.errors import EngineError, ServerError, VisiontaxError, complaint
+from pipelines.errors import DEAD_MODEL, EngineError, ServerError, VisiontaxError, complaint
 from pipelines.servers import control, malloc, triton
 from pipelines.topologies import choose
 from pipelines.topologies.outcome import Outcome
@@ -61,6 +62,7 @@ class _Run:
         self.server: triton.Server | None = None
         self.session: Session | None = None
         self.recorder: Recorder | None = None
+        self.in_flight: InFlight | None = None
         self.turns = Turns()
         self.opened = False
         self.ends_ns = array("q")
@@ -148,6 +150,8 @@ def begin(environment: Environment, **_: Any) -> None:
                 Path(spec.folder), pipeline=asked.pipeline, failed=_disk_failed
             )
         folder = Path(spec.folder) if spec.folder else None
+        if folder and not isinstance(runner, MasterRunner):
+            _run.in_flight = InFlight(folder)
         _run.turns = Turns(folder, paused=spec.paused, rested=_write)
     except VisiontaxError as error:
         if environment.parsed_options and environment.parsed_options.headless:
@@ -216,6 +220,15 @@ def _disk_failed(error: OSError) -> None:
         _log.error("the records cannot be written: %s; free some space and run again", error)
 
 
+def _server_died(environment: Environment, error: Exception) -> None:
+    """End the run: Triton starts a model's process no more, and each request to it takes long."""
+    if not _run.broken and isinstance(environment.runner, LocalRunner):
+        _run.broken = True
+        _log.error("a process of Triton has died: %s; its log says why; start it again", error)
+        headless = environment.parsed_options and environment.parsed_options.headless
+        gevent.spawn(environment.runner.quit if headless else environment.runner.stop)
+
+
 @events.test_stopping.add_listener
 def stop_measuring(**_: Any) -> None:
     """Requests that are due from now on do not count."""
@@ -230,6 +243,9 @@ def end(environment: Environment, **_: Any) -> None:
     if _run.recorder:
         _run.recorder.close()
         _run.recorder = None
+    if _run.in_flight:
+        _run.in_flight.close()
+        _run.in_flight = None
     if _run.session:
         session, _run.session = _run.session, None
         distributed = isinstance(environment.runner, MasterRunner)
@@ -271,9 +287,10 @@ class VisionUser(User):
         self._transport = asked.topology or asked.transport
         self._prefix = uuid.uuid4().hex[:12]
         self._number = itertools.count()
-        order = list(_images[asked.images])
+        order = list(enumerate(_images[asked.images]))
         worker = getattr(self.environment.runner, "worker_index", 0)
-        random.Random(f"{asked.seed}/{worker}/{next(self._numbers)}").shuffle(order)
+        self._user = next(self._numbers)
+        random.Random(f"{asked.seed}/{worker}/{self._user}").shuffle(order)
         self._order = itertools.cycle(order)
         self._pipeline = choose.pipeline(asked)
         self._due_ns = time.monotonic_ns()
@@ -297,11 +314,15 @@ class VisionUser(User):
         finally:
             turns.leave()
         if error is not None:
+            if DEAD_MODEL in str(error):
+                _server_died(self.environment, error)
             gevent.sleep(PAUSE_S)  # a dead server must not turn users into a busy loop
             self._due_ns = time.monotonic_ns()
 
     def _ask(self) -> Exception | None:
-        image = next(self._order)
+        number, image = next(self._order)
+        if _run.in_flight:
+            _run.in_flight.set(self._user, number)
         request_id = f"{self._prefix}-{next(self._number)}"
         outcome = Outcome(None)
         error: Exception | None = None
@@ -314,6 +335,8 @@ class VisionUser(User):
             error = EngineError(f"{type(raised).__name__}: {raised}")
         end_ns = time.monotonic_ns()
         due_ns, self._due_ns = self._due_ns, end_ns
+        if _run.in_flight:
+            _run.in_flight.set(self._user, None)
         if error is None:
             _run.ends_ns.append(end_ns)
         if _run.recorder:

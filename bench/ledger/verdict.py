@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from bench.ledger.attribution import COLUMNS, Ledger
 from bench.ledger.summary import Issue, share
 from bench.record.records import Manifest
+from pipelines.errors import DEAD_MODEL
 from pipelines.spans import OTHER
 
 ERRORS_AT_MOST = 0.01
@@ -18,6 +19,7 @@ FEW_REQUESTS = 100
 CODES = {
     "NO_REQUESTS": "measure for longer than a request takes, and see the errors",
     "ERRORS": "the numbers are of the others; every error is in requests-*.jsonl, by its request",
+    "SERVER_DIED": "start the server again; its log says why, and the requests which images",
     "UNFINISHED": "run it again for its full length",
     "NO_TRACE": "run on the server's host, with its trace file readable (see docs/results.md)",
     "UNJOINED": "see whether the server was restarted: killed, it loses its last requests' trace",
@@ -56,6 +58,9 @@ def _of_run(manifest: Manifest, succeeded: int, *, failed: Counter[str]) -> Foun
         reason, times = failed.most_common(1)[0]
         said = f"{failed.total()} of {total} requests failed, {times} with: {reason}"
         yield "ERRORS", said, failed.total() > ERRORS_AT_MOST * total
+    died = [said for said in failed if DEAD_MODEL in said]
+    if died:
+        yield "SERVER_DIED", f"a process of Triton died: {died[0]}", True
     if manifest.window_end_ns is None:
         yield "UNFINISHED", "the run was cut off: this is what had been recorded", False
 

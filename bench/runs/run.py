@@ -1,6 +1,7 @@
 """A run to be made, and the making of it: the load as a process, with the workers that it needs."""
 
 import math
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from typing import Any
 import click
 import msgspec
 
+from bench.generator.in_flight import left_in_flight
 from bench.generator.session import COOLDOWN_NS
 from bench.generator.spec import LoadSpec
 from bench.ledger.units import count
+from bench.prepare.images.sets import images_of
 from bench.record import folders, records, scenario
 from bench.runs.equipment import crew
 from bench.runs.progress import Progress, say_where
@@ -117,16 +120,31 @@ def _load(plan: Plan, workers: list[Child], *, tick: Callable[[], None]) -> Path
         if (folder / records.MANIFEST).exists():
             say_where([folder])
         raise
-    if load.process.returncode and not (folder / records.MANIFEST).exists():
+    code = load.process.returncode
+    if code < 0 and (folder / records.MANIFEST).exists():
+        say_where([folder])
+        raise _killed(signal.Signals(-code), plan.settings, folder)
+    if code and not (folder / records.MANIFEST).exists():
         said = load.complaint()
         failed = "" if said.own else "the load generator failed: "
         raise VisiontaxError(f"{failed}{said.words}", hint=said.hint)
-    if load.process.returncode == 0:
+    if code == 0:
         for line in load.lines():
             if line.startswith("warning: "):
                 click.echo(line, err=True)
         (folder / LOG).unlink()
     return folder
+
+
+def _killed(by: signal.Signals, settings: scenario.Settings, folder: Path) -> VisiontaxError:
+    """What to say of a load that a signal ended."""
+    paths = [] if settings.alone else images_of(settings.images).paths
+    names = [str(paths[number]) for number in left_in_flight(folder) if number < len(paths)]
+    said = f" with {', '.join(names)} in flight" if names else ""
+    return VisiontaxError(
+        f"the load was ended by {by.name}{said}",
+        hint="leave such an image out and run again; what was recorded until then is kept",
+    )
 
 
 def start_load(plan: Plan, folder: Path, *, workers: Sequence[Child] = ()) -> Child:

@@ -304,6 +304,44 @@ def test_no_further_run_is_made_when_the_server_has_died(
     assert "\nhint: " in said
 
 
+def test_a_model_that_dies_in_the_server_ends_the_run(
+    own_server: triton.Server, tmp_path: Path
+) -> None:
+    folder, log = tmp_path / "results", tmp_path / "log"
+    with loaded(LOCUST, *two_users(own_server.url, 3600), into=folder, enough=20) as process:
+        (preprocessing,) = (
+            member
+            for member in family(own_server.process)
+            if "preprocess_classification_opencv_0_0" in member.cmdline()
+        )
+        preprocessing.send_signal(signal.SIGSEGV)
+        assert ended(process) == 1
+    assert "a process of Triton has died: " in log.read_text()
+    code, summary = report(only_run(folder))
+    assert (code, summary["valid"]) == (4, False)
+    assert "SERVER_DIED" in codes(summary)
+
+
+def test_a_load_that_a_signal_ends_names_the_image_in_flight(
+    triton: triton.Server, coffee_jpeg: bytes, tmp_path: Path
+) -> None:
+    """As a decoder does that a hostile image brings down."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "coffee.jpg").write_bytes(coffee_jpeg)
+    folder, log = tmp_path / "results", tmp_path / "log"
+    given = ("--place", "client", "--duration", "60s", "--users", 2, "--server", triton.url)
+    images = ("--images", tmp_path / "images")
+    with loaded(RUN, *given, *images, into=folder, enough=20) as process:
+        (load,) = (each for each in family(process) if "locust" in each.cmdline())
+        load.send_signal(signal.SIGSEGV)
+        assert ended(process) == 1
+    said = log.read_text()
+    name = tmp_path / "images" / "coffee.jpg"
+    assert f"error: the load was ended by SIGSEGV with {name} in flight\nhint: " in said
+    assert f"results: {only_run(folder)}" in said
+    assert "UNFINISHED" in codes(report(only_run(folder))[1])
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_no_triton_at_the_address(tmp_path: Path, program: str) -> None:
     address = f"127.0.0.1:{processes.free_port()}"
