@@ -17,7 +17,7 @@ from bench.record.files import write_atomically
 from bench.record.records import APPORTION
 from pipelines import tasks
 from pipelines.errors import ImageError, ServerError
-from pipelines.preprocess import dali_graph, jpeg
+from pipelines.preprocess import dali_graph, formats
 from pipelines.processes import Child
 from pipelines.tasks.tensors import ModelInput
 
@@ -73,7 +73,7 @@ def decodable(paths: list[Path], model_input: ModelInput) -> list[bytes]:
     good: list[bytes] = []
     for path in paths:
         try:
-            data = jpeg.admitted(path.read_bytes())
+            data = formats.admitted(path.read_bytes()).data
             graph.execute([data])
         except ImageError:
             continue

@@ -27,6 +27,7 @@ from bench.generator.options import add_options, spec_of, tell
 from bench.generator.recorder import Finished, Recorder
 from bench.generator.session import Session
 from bench.generator.turns import Turns
+from bench.ledger.units import clean
 from bench.prepare.images.sets import ImageSet, images_of
 from bench.record.scenario import TENSOR, Settings
 from pipelines import paths, tasks
@@ -117,6 +118,8 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
                 hint="is 'bench serve' running? or let --start-server start one",
             )
         _ask_for_models(asked)
+        if images.left_out and not spec.folder:  # else who gave the folder has said it
+            print(f"warning: {clean(images.left_out)}", file=sys.stderr, flush=True)
         if environment.parsed_options.headless:  # the run time counts from now on: be ready
             _load(images)
             _run.session = Session(spec, images=images, users=asked.users)
@@ -202,7 +205,7 @@ def _ask_for_models(asked: Settings) -> None:
 def _images_of(asked: Settings) -> ImageSet:
     """The images that are asked with; of inference alone the ready tensor stands in their place."""
     if not asked.alone:
-        return images_of(asked.images)
+        return images_of(asked.images, preprocess=asked.preprocess)
     wanted = tasks.task(asked.pipeline).dnn.input
     return ImageSet(TENSOR, [], wanted.width, wanted.height, 3 * wanted.height * wanted.width * 4)
 

@@ -34,7 +34,7 @@ class Settings(Setup, frozen=True, kw_only=True):
     images: Annotated[
         str,
         Setting(
-            "An image set, or a folder of JPEGs.",
+            "An image set, or a folder of images.",
             Text("NAME", str),
             otherwise="medium; a chain: faces-4 or text-4",
             rank=2,

@@ -1,5 +1,6 @@
 """A run to be made, and the making of it: the load as a process, with the workers that it needs."""
 
+import functools
 import math
 import signal
 import sys
@@ -14,7 +15,7 @@ import msgspec
 from bench.generator.in_flight import left_in_flight
 from bench.generator.session import COOLDOWN_NS
 from bench.generator.spec import LoadSpec
-from bench.ledger.units import count
+from bench.ledger.units import clean, count
 from bench.prepare.images.sets import images_of
 from bench.record import folders, records, scenario
 from bench.runs.equipment import crew
@@ -136,9 +137,17 @@ def _load(plan: Plan, workers: list[Child], *, tick: Callable[[], None]) -> Path
     return folder
 
 
+@functools.cache
+def _say_left_out(images: str, preprocess: str) -> None:
+    """Say once which of the user's files are not asked with."""
+    if said := images_of(images, preprocess=preprocess).left_out:
+        click.echo(f"warning: {clean(images)}: {clean(said)}", err=True)
+
+
 def _killed(by: signal.Signals, settings: scenario.Settings, folder: Path) -> VisiontaxError:
     """What to say of a load that a signal ended."""
-    paths = [] if settings.alone else images_of(settings.images).paths
+    found = None if settings.alone else images_of(settings.images, preprocess=settings.preprocess)
+    paths = found.paths if found else []
     names = [str(paths[number]) for number in left_in_flight(folder) if number < len(paths)]
     said = f" with {', '.join(names)} in flight" if names else ""
     return VisiontaxError(
@@ -149,6 +158,8 @@ def _killed(by: signal.Signals, settings: scenario.Settings, folder: Path) -> Vi
 
 def start_load(plan: Plan, folder: Path, *, workers: Sequence[Child] = ()) -> Child:
     """Start the load of a run in `folder`."""
+    if not plan.settings.alone:
+        _say_left_out(plan.settings.images, plan.settings.preprocess)
     command = plan.command(folder, workers=[each.process.pid for each in workers])
     return Child("the load", command, log=folder / LOG, patience_s=STOP_TIMEOUT_S)
 

@@ -17,7 +17,7 @@ from nvidia.dali.backend import TensorListCPU, TensorListGPU
 from nvidia.dali.pipeline import Pipeline
 
 from pipelines.errors import ImageError, ServerError
-from pipelines.preprocess import jpeg
+from pipelines.preprocess import formats
 from pipelines.preprocess.ways import Preprocessed, Preprocessor
 from pipelines.spans import Span
 from pipelines.tasks.tensors import ModelInput, Pixels
@@ -109,7 +109,7 @@ class Graph:
             outputs: Sequence[TensorListCPU | TensorListGPU] = self._pipeline.run()
         except RuntimeError as error:
             self._pipeline = self._make()
-            raise ImageError(f"DALI cannot decode the JPEG: {_cause(str(error))}") from error
+            raise ImageError(f"DALI cannot decode the image: {_cause(str(error))}") from error
         return outputs
 
 
@@ -161,7 +161,7 @@ def _saying(what: str, gpu: int | None) -> Iterator[None]:
 
 
 def run(graph: Graph, images: Sequence[bytes]) -> list[list[npt.NDArray[Any]]]:
-    """Return the graph's outputs for each of at most `batch_size` JPEGs, copied to the host.
+    """Return the graph's outputs for each of at most `batch_size` images, copied to the host.
 
     Raises ImageError when one of them cannot be decoded; the graph stays usable.
     """
@@ -188,11 +188,11 @@ class Dali(Preprocessor):
 
     def decoded(self, data: bytes) -> Pixels:
         self._decoder = self._decoder or build(self._input, outputs=("decode",))
-        return cast(Pixels, run(self._decoder, [jpeg.admitted(data)])[0][0])
+        return cast(Pixels, run(self._decoder, [formats.admitted(data).data])[0][0])
 
     def __call__(self, data: bytes) -> Preprocessed:
         start = time.monotonic_ns()
-        tensor, size, *kept = run(self._graph, [jpeg.admitted(data)])[0]
+        tensor, size, *kept = run(self._graph, [formats.admitted(data).data])[0]
         height, width = map(int, size)
         spans = [Span("preprocess", start, time.monotonic_ns(), "dali")]
         return Preprocessed(tensor, (width, height), kept[0] if kept else None, spans)

@@ -3,12 +3,10 @@ same bad images, and gets the others in a form that all libraries read alike.
 """
 
 import re
-from typing import Literal
 
 from pipelines.errors import ImageError
-
-MAX_PIXELS = 100_000_000
-"""Larger images are refused: decoded they would take 300 MB and seconds of a core each."""
+from pipelines.preprocess.limits import check_size
+from pipelines.preprocess.tiff import ORIENTATION, tags
 
 _SOI = b"\xff\xd8"
 _EOI, _START_OF_SCAN, _EXIF_OR_XMP, _ADOBE = 0xD9, 0xDA, 0xE1, 0xEE
@@ -20,38 +18,32 @@ _IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 """What ends entropy-coded data: a marker that is not a restart, nor an escaped 0xFF."""
 
 _EXIF = b"Exif\0\0"
-_BYTE_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}
-_ORIENTATION = 0x0112
-_BYTES_OF = {3: 2, 4: 4}
-"""How many bytes a SHORT and a LONG have, by the number of the type."""
-
 _TURNED = (
     b"\xff\xe1\x00\x22" + _EXIF + b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0%c\0\0\0\0\0\0"
 )
 """A segment of EXIF with nothing but an orientation."""
 
 
-def admitted(data: bytes) -> bytes:
-    """Return a complete JPEG of bearable size as all libraries read it alike.
+def admitted(data: bytes) -> tuple[bytes, int, int]:
+    """Return a complete JPEG as all libraries read it alike, and its width and height as stored.
 
-    Left out are EXIF and XMP, but for the orientation of the first EXIF, and whatever is between
-    two segments. Where nothing of that is there it is `data` itself, and no copy.
+    Left out are EXIF and XMP, but for the orientation of the first EXIF where that is a SHORT or a
+    LONG of 2 to 8; and whatever is between two segments. Where nothing of that is there it is
+    `data` itself, and no copy.
 
-    Raises ImageError for empty, non-JPEG, truncated and too large data, and for markers where none
-    may be: some decoders mend those and some do not. Other damage inside the entropy-coded data is
-    the decoder's to find; what follows the end marker is nobody's business.
+    Raises ImageError for truncated and too large data, and for markers where none may be: some
+    decoders mend those and some do not. Other damage inside the entropy-coded data is the
+    decoder's to find; what follows the end marker is nobody's business.
     """
-    if not data:
-        raise ImageError("the image is empty")
-    if data[:2] != _SOI:
-        raise ImageError("the image is not a JPEG")
+    width = height = 0
     colors, adobe, scanned, exif = 0, False, False, False
     kept: list[bytes] = []
     since = position = 2
     while found := _MARKER.search(data, position):
         start, marker = found.start(), data[found.start() + 1]
         if marker == _EOI and scanned:
-            return b"".join([_SOI, *kept, data[since:]]) if since > 2 else data
+            whole = b"".join([_SOI, *kept, data[since:]]) if since > 2 else data
+            return whole, width, height
         end, left_out = start + 2, marker in _WITHOUT_LENGTH
         if scanned or not left_out:
             _check_place(marker, framed=bool(colors), scanned=scanned)
@@ -68,11 +60,11 @@ def admitted(data: bytes) -> bytes:
             kept.append(data[since:position])
             since = end if left_out else start
         if marker == _EXIF_OR_XMP and segment.startswith(_EXIF) and not exif:
-            exif, turn = True, orientation(segment[len(_EXIF) :])
-            if turn is not None:
+            exif, (turn, *_) = True, tags(segment[len(_EXIF) :]).get(ORIENTATION, (1,))
+            if 2 <= turn <= 8:
                 kept.append(_TURNED % turn)
         if marker in _START_OF_FRAME:
-            colors = _colors(segment)
+            width, height, colors = _frame(segment)
         adobe = adobe or (marker == _ADOBE and segment[:5] == b"Adobe")
         position = end
         if marker == _START_OF_SCAN:
@@ -83,25 +75,6 @@ def admitted(data: bytes) -> bytes:
                 break
             scanned, position = True, over.start()
     raise ImageError("the JPEG is truncated")
-
-
-def orientation(exif: bytes) -> int | None:
-    """Return how an image is to be turned, 2 to 8, by the TIFF structure of its EXIF.
-
-    The orientation may be a SHORT or a LONG. None where it is upright, or says nothing that can be
-    read: the pixels are fine then.
-    """
-    order = _BYTE_ORDERS.get(exif[:4])
-    if order is None:
-        return None
-    first = int.from_bytes(exif[4:8], order)
-    entries = int.from_bytes(exif[first : first + 2], order)
-    for at in range(first + 2, min(first + 2 + 12 * entries, len(exif) - 11), 12):
-        tag, kind = (int.from_bytes(exif[at + n : at + n + 2], order) for n in (0, 2))
-        if tag == _ORIENTATION:
-            value = int.from_bytes(exif[at + 8 : at + 8 + _BYTES_OF.get(kind, 0)], order)
-            return value if 2 <= value <= 8 else None
-    return None
 
 
 def _check_place(marker: int, *, framed: bool, scanned: bool) -> None:
@@ -116,20 +89,15 @@ def _check_place(marker: int, *, framed: bool, scanned: bool) -> None:
         raise ImageError(f"the JPEG is corrupt: it has a marker {marker:#x} before its data")
 
 
-def _colors(frame: bytes) -> int:
-    """Return the number of colours that a frame header gives, if that and its size can be."""
+def _frame(frame: bytes) -> tuple[int, int, int]:
+    """Return width, height and the number of colours that a frame header gives, if they can be."""
     if len(frame) < 6:
         raise ImageError("the JPEG is corrupt: its frame header is too short")
     bits, colors = frame[0], frame[5]
     height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
-    if not width or not height:
-        raise ImageError(f"the JPEG is corrupt: its size is {width}x{height}")
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"the image is {width}x{height}, larger than the limit of {MAX_PIXELS:,} pixels"
-        )
+    check_size(width, height, name="JPEG")
     if bits != 8:
         raise ImageError(f"the JPEG has {bits} bits a colour, and only 8 can be read")
     if colors not in (1, 3, 4):
         raise ImageError(f"the JPEG has {colors} colours, and only 1, 3 and 4 can be read")
-    return colors
+    return width, height, colors

@@ -1,4 +1,4 @@
-"""JPEG bytes to a DNN's input tensor, in one of three ways that agree on what they compute.
+"""An encoded image to a DNN's input tensor, in one of three ways that agree on what they compute.
 
 Every way decodes to RGB (EXIF rotation applied), scales the part of the image that the ModelInput
 asks for with an antialiasing bilinear filter, and normalises. For the central square that is the
@@ -16,10 +16,10 @@ from typing import Any, Protocol, cast
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, features
 
 from pipelines.errors import ImageError
-from pipelines.preprocess import jpeg
+from pipelines.preprocess import formats
 from pipelines.preprocess.choose import WAYS
 from pipelines.spans import Span
 from pipelines.tasks.tensors import ModelInput, Pixels, Placement, Tensor
@@ -45,13 +45,13 @@ class Preprocessor(Protocol):
     """One way to preprocess for one DNN."""
 
     def __call__(self, data: bytes) -> Preprocessed:
-        """Return what a JPEG becomes, and the spans spent on it.
+        """Return what an encoded image becomes, and the spans spent on it.
 
         Raises ImageError when the data is not an image that can be preprocessed.
         """
 
     def decoded(self, data: bytes) -> Pixels:
-        """Return the upright pixels of a JPEG. Raises ImageError like a call."""
+        """Return the upright pixels of an encoded image. Raises ImageError like a call."""
 
 
 class Stepwise(Preprocessor):
@@ -76,11 +76,11 @@ class Stepwise(Preprocessor):
         raise NotImplementedError
 
     def decoded(self, data: bytes) -> Pixels:
-        return np.asarray(self.decode(jpeg.admitted(data)))
+        return np.asarray(self.decode(formats.admitted(data).data))
 
     def __call__(self, data: bytes) -> Preprocessed:
         start = time.monotonic_ns()
-        image = self.decode(jpeg.admitted(data))
+        image = self.decode(formats.admitted(data).data)
         kept = np.asarray(image) if self._keep_pixels else None
         decoded = time.monotonic_ns()
         size = self.size(image)
@@ -106,9 +106,9 @@ class OpenCV(Stepwise):
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
         except cv2.error as error:
-            raise ImageError(f"OpenCV cannot decode the JPEG: {error.err}") from error
+            raise ImageError(f"OpenCV cannot decode the image: {error.err}") from error
         if image is None:
-            raise ImageError("OpenCV cannot decode the JPEG: it is corrupt or of an unknown kind")
+            raise ImageError("OpenCV cannot decode the image: it is corrupt or of an unknown kind")
         return image
 
     def resize(self, image: Any, where: Placement) -> Pixels:
@@ -139,6 +139,9 @@ _TURNS = {
 """What makes an image of that EXIF orientation upright."""
 
 
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+
+
 class Pillow(Stepwise):
     """Pillow, or pillow-simd where it is installed."""
 
@@ -152,13 +155,17 @@ class Pillow(Stepwise):
     def decode(self, data: bytes) -> Any:
         """Return a PIL image in mode RGB."""
         try:
-            image = Image.open(io.BytesIO(data), formats=("JPEG",))
-            turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+            image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            # Pillow turns a TIFF by itself.
+            exif = image.getexif() if data.startswith(b"\xff\xd8") else {}
+            turn = _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
+            if image.mode.startswith("I;16"):  # which `convert` would cut off at 255
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             pixels = image.convert("RGB")
         except Exception as error:  # hostile headers make it raise nearly anything
             unknown = "cannot identify" in str(error)
             why = "it is corrupt or of an unknown kind" if unknown else error
-            raise ImageError(f"Pillow cannot decode the JPEG: {why}") from error
+            raise ImageError(f"Pillow cannot decode the image: {why}") from error
         return pixels if turn is None else pixels.transpose(turn)
 
     def size(self, image: Any) -> tuple[int, int]:
@@ -169,6 +176,14 @@ class Pillow(Stepwise):
         box = (where.left, where.top, where.left + where.width, where.top + where.height)
         to = (where.to_width, where.to_height)
         return np.asarray(image.resize(to, Image.Resampling.BILINEAR, box=box))
+
+
+def lacks(preprocess: str) -> tuple[str, ...]:
+    """Return the formats that this way cannot read as it is installed here."""
+    if preprocess != Pillow.name:
+        return ()
+    parts = {"WebP": "webp", formats.COMPRESSED_TIFF: "libtiff"}
+    return tuple(name for name, part in parts.items() if not features.check(part))
 
 
 def preprocessor(

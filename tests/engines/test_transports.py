@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from jpegs import encode, photograph
 from need import NEEDS, need
+from pictures import encode, photograph
 from processes import PROGRAMS, loading
 
 from pipelines import processes

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jpegs import encode
+from pictures import encode
 from PIL import Image
 from processes import (
     BENCH,

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from networks import DOWNLOADS
+from pictures import GOOD, ODD
 from PIL import Image, ImageStat
 
 from bench.commands.preparing import images
@@ -15,6 +17,7 @@ from bench.prepare import pins
 from bench.prepare.images import sets
 from bench.prepare.images.sets import build_images, images_of, need_images
 from pipelines.errors import SourceError
+from pipelines.preprocess import ways
 
 BOUNDS = {
     "small": (60, 70, 3_500, 4_500),
@@ -92,27 +95,60 @@ def test_a_whole_set_is_kept_and_any_other_made_anew(tmp_path: Path) -> None:
 
 
 def test_a_user_brings_a_folder_of_images(built: Path, tmp_path: Path) -> None:
-    shutil.copy(built / "medium" / "000.jpg", tmp_path / "b.JPG")
-    shutil.copy(built / "medium" / "001.jpg", tmp_path / "a.jpeg")
+    """Told by their bytes and searched to the bottom, whatever they are called and links do."""
+    odd = ["IMG.JPG", "no ending", "two  spaces.png", "line\nbreak.jpg", "<b>bold.jpg"]
+    odd.append(os.fsdecode(b"latin-\xe9.jpg"))
+    for number, name in enumerate(odd):
+        shutil.copy(built / "medium" / f"00{number}.jpg", tmp_path / name)
+    below = tmp_path / "below" / "below"
+    below.mkdir(parents=True)
+    shutil.copy(built / "medium" / "000.jpg", below / "deep.jpg")
+    (below / "loop").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "fifo.jpg")
+    (tmp_path / "e.jpg").mkdir()
+    (tmp_path / "._IMG.JPG").write_bytes(b"of a Mac")
+    (tmp_path / "broken.jpg").symlink_to(tmp_path / "gone")
     (tmp_path / "c.jpg").write_bytes(b"not an image")
     (tmp_path / "d.jpg").write_bytes((built / "medium" / "002.jpg").read_bytes()[:20])
-    (tmp_path / "e.jpg").mkdir()
-    (tmp_path / "notes.txt").write_text("no image")
     found = images_of(str(tmp_path))
-    assert [path.name for path in found.paths] == ["a.jpeg", "b.JPG", "c.jpg", "d.jpg"]
+    assert {path.name for path in found.paths} == {*odd, "deep.jpg"}
+    assert found.paths == sorted(found.paths)
     assert found.name == str(tmp_path)
     assert (found.median_width, found.median_height) == (500, 375)
     assert found.median_bytes > 100_000
+    assert found.left_out == (
+        "2 of 9 files left out: c.jpg (the image is no JPEG, PNG, WebP, BMP or TIFF), "
+        "d.jpg (the JPEG is truncated)"
+    )
 
 
-def test_a_folder_of_unreadable_images_is_still_a_set(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"")
-    found = images_of(str(tmp_path))
-    assert len(found.paths) == 1
-    assert (found.median_width, found.median_height, found.median_bytes) == (0, 0, 0)
+def test_a_user_brings_a_single_image(built: Path) -> None:
+    path = built / "medium" / "000.jpg"
+    assert images_of(str(path)).paths == [path]
 
 
-def test_a_huge_header_does_not_stop_us(tmp_path: Path) -> None:
+def test_a_folder_of_unreadable_images_is_an_error_that_names_them(tmp_path: Path) -> None:
+    for number in range(7):
+        (tmp_path / f"{number}.jpg").write_bytes(b"")
+    with pytest.raises(SourceError, match="there is no image in ") as raised:
+        images_of(str(tmp_path))
+    assert ": 7 of 7 files left out: " in str(raised.value)
+    assert "4.jpg (the image is empty), and 2 more" in str(raised.value)
+
+
+def test_what_a_way_cannot_read_is_left_out_for_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.webp").write_bytes(ODD["lossy webp"])
+    (tmp_path / "b.jpg").write_bytes(GOOD)
+    monkeypatch.setattr(ways.features, "check", lambda part: part != "webp")
+    assert len(images_of(str(tmp_path), preprocess="opencv").paths) == 2
+    found = images_of(str(tmp_path), preprocess="pillow")
+    assert [path.name for path in found.paths] == ["b.jpg"]
+    assert found.left_out == "1 of 2 files left out: a.webp (pillow reads no WebP here)"
+
+
+def test_a_huge_header_is_left_out(tmp_path: Path) -> None:
     Image.new("L", (64_000, 4)).save(tmp_path / "a.jpg")
     data = (tmp_path / "a.jpg").read_bytes()
     for name, height in (("a.jpg", 1_500), ("b.jpg", 60_000)):
@@ -120,14 +156,15 @@ def test_a_huge_header_does_not_stop_us(tmp_path: Path) -> None:
         new = height.to_bytes(2) + (64_000).to_bytes(2)
         (tmp_path / name).write_bytes(data.replace(old, new))
     found = images_of(str(tmp_path))
-    assert len(found.paths) == 2
+    assert len(found.paths) == 1
     assert found.median_height == 1_500
+    assert "b.jpg (the image is 64000x60000, larger than" in found.left_out
 
 
 @pytest.mark.parametrize(
     ("spec", "cause", "cure"),
     [
-        (".", r"no \*\.jpg or \*\.jpeg file in", "small, medium, large"),
+        (".", "there is no image in .", "WebP"),
         ("huge", "'huge' is neither", "small, medium, large"),
         ("large", "'large' is not built", "run 'bench images --sets large'"),
     ],
@@ -154,7 +191,7 @@ def test_sets_that_are_not_there_are_built_and_nothing_else(tmp_path: Path) -> N
     need_images(["small", "text-1", str(mine), "text-1"], folder=tmp_path, downloads=DOWNLOADS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "small", "text-1"]
     assert digests(mine) == before
-    with pytest.raises(SourceError, match="neither an image set nor a folder"):
+    with pytest.raises(SourceError, match="neither an image set, nor a folder or file"):
         need_images(["small", str(tmp_path / "gone")], folder=tmp_path, downloads=DOWNLOADS)
     assert len(images_of("small", folder=tmp_path).paths) == 2, "a set that was there is another"
     found = images_of("text-1", folder=tmp_path)

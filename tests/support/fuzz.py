@@ -1,4 +1,4 @@
-"""JPEGs with mutated headers, given to every way; run as a program: `fuzz.py SECONDS SEED FOLDER`.
+"""Images with mutated headers, given to every way; run as a program: `fuzz.py SECONDS SEED FOLDER`.
 
 The image in flight stands in the folder while the ways have it, so that it is there when one of
 them takes the process with it. Ways that do not agree whether it can be read are a finding too.
@@ -12,16 +12,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from jpegs import GOOD, ODD, exif_of
+from pictures import GOOD, ODD, exif_of
 
 from pipelines.errors import ImageError
+from pipelines.preprocess import formats
 from pipelines.preprocess.choose import WAYS
-from pipelines.preprocess.ways import preprocessor
+from pipelines.preprocess.ways import Preprocessor, lacks, preprocessor
 from pipelines.tasks import task
+from pipelines.tasks.tensors import Tensor
 
-IN_FLIGHT, APART = "in-flight.jpg", "apart"
+IN_FLIGHT = "in-flight"
+FAR = 4 / 255 / 0.225
+"""Four levels, as the DNN sees them."""
+
 SOS = 0xDA
 SEEDS = [GOOD, *(image for name, image in ODD.items() if not re.search("3000|between", name))]
+HEAD, TAIL = 64, 320
+"""In so many bytes at either end the images of other formats have what matters most."""
 
 Segments = list[bytes]
 Mutation = Callable[[random.Random, Segments], None]
@@ -83,11 +90,40 @@ MUTATIONS: tuple[Mutation, ...] = (_flip, _flip, _cut, _twice, _away, _moved, _t
 
 
 def mutated(chance: random.Random) -> bytes:
-    """A JPEG that was fine."""
-    segments, rest = split(chance.choice(SEEDS))
+    """An image that was fine."""
+    seed = chance.choice(SEEDS)
+    if seed[:2] != b"\xff\xd8":
+        parts = [seed[:HEAD], seed[HEAD:-TAIL], seed[-TAIL:]]
+        for _ in range(chance.choice((1, 1, 2))):
+            part = [parts.pop(at := chance.choice((0, 2)))]
+            chance.choice((_flip, _cut))(chance, part)
+            parts.insert(at, part[0])
+        return b"".join(parts)
+    segments, rest = split(seed)
     for _ in range(chance.choice((1, 1, 2, 3, 6))):
         chance.choice(MUTATIONS)(chance, segments)
     return b"".join([b"\xff\xd8", *segments, rest])
+
+
+def outcomes(ways: dict[str, Preprocessor], image: bytes) -> dict[str, Tensor | str]:
+    """What each way that reads the format makes of it, a tensor or an error."""
+    said: dict[str, Tensor | str] = {}
+    for name, preprocess in ways.items():
+        try:
+            if formats.admitted(image).format not in lacks(name):
+                said[name] = preprocess(image).tensor
+        except ImageError as error:
+            said[name] = str(error)
+    return said
+
+
+def apart(said: dict[str, Tensor | str]) -> str:
+    """How the ways disagree; nothing where they do not."""
+    errors = {name: what for name, what in said.items() if isinstance(what, str)}
+    if errors:
+        return str(errors) if len(errors) < len(said) else ""
+    far = max(float(np.abs(one - other).mean()) for one in said.values() for other in said.values())
+    return f"{far:.2f} apart" if far > FAR else ""
 
 
 def main(seconds: float, seed: int, folder: Path) -> None:
@@ -95,30 +131,19 @@ def main(seconds: float, seed: int, folder: Path) -> None:
     model_input = task("classification").dnn.input
     ways = {way: preprocessor(way, model_input) for way in WAYS}
     chance, until = random.Random(seed), time.monotonic() + seconds
-    read = refused = apart = 0
+    read = refused = 0
     while time.monotonic() < until:
         image = mutated(chance)
         (folder / IN_FLIGHT).write_bytes(image)
-        said = {}
-        for name, preprocess in ways.items():
-            try:
-                said[name] = preprocess(image).tensor
-            except ImageError as error:
-                said[name] = str(error)
-        failed = {name for name, outcome in said.items() if isinstance(outcome, str)}
-        read, refused = read + (not failed), refused + (len(failed) == len(ways))
-        if 0 < len(failed) < len(ways):
-            apart += 1
-            (folder / f"{APART}-{apart}.jpg").write_bytes(image)
-            print(APART, apart, {n: s if n in failed else "read" for n, s in said.items()})
-        elif not failed:
-            far = max(float(np.abs(said[a] - said[b]).mean()) for a in ways for b in ways)
-            if far > 4 / 255 / 0.229:
-                print("far", far)
-                apart += 1
-                (folder / f"{APART}-{apart}.jpg").write_bytes(image)
+        said = outcomes(ways, image)
+        if how := apart(said):
+            name = f"apart-{read + refused}"
+            (folder / name).write_bytes(image)
+            print(f"{name}: {how}", flush=True)
+        refusing = isinstance(said["opencv"], str)
+        read, refused = read + (not refusing), refused + refusing
     (folder / IN_FLIGHT).unlink()
-    print(f"{read} read, {refused} refused by all, {apart} {APART}")
+    print(f"{read} read, {refused} refused")
 
 
 if __name__ == "__main__":

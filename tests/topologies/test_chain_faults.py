@@ -29,7 +29,7 @@ from chains import (
     tiny_crop,
     worker,
 )
-from jpegs import BAD, GOOD
+from pictures import BAD, GOOD
 from processes import BENCH, TIMEOUT_S, ended, family, started, until, wait_gone
 from runs import measured
 

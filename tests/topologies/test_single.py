@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from chains import asking
-from jpegs import encode
 from networks import photograph
+from pictures import encode
 
 from bench.prepare.repository import models_of
 from bench.record.scenario import Settings

@@ -10,12 +10,12 @@ import numpy as np
 import onnxruntime
 import pytest
 from drop_ins import drop_in, instance
-from jpegs import GOOD, ODD
+from pictures import GOOD, ODD
 
 from pipelines import paths, tasks
 from pipelines.engines.triton_http import HttpEngine
 from pipelines.errors import ServerError
-from pipelines.preprocess import dali_graph, jpeg
+from pipelines.preprocess import dali_graph, formats
 from pipelines.servers import triton
 from pipelines.tasks.tensors import TensorSpec
 
@@ -131,7 +131,8 @@ def test_the_graph_of_a_gpu_makes_the_same_of_upright_images(task: tasks.Task) -
         return dali_graph.graph(task.dnn.input, dali_graph.SERVED, "gpu", **ONE_THREAD)
 
     graph = dali_graph.Graph(make)
-    for image in map(jpeg.admitted, (GOOD, *ODD.values())):
+    for image in (GOOD, *ODD.values()):
+        image = formats.admitted(image).data
         for one, other in zip(
             *(dali_graph.run(g, [image])[0] for g in (graph, expected)), strict=True
         ):

@@ -13,7 +13,7 @@ import numpy as np
 import triton_python_backend_utils as pb
 
 from pipelines.errors import ImageError
-from pipelines.preprocess import dali_graph, jpeg
+from pipelines.preprocess import dali_graph, formats
 from pipelines.triton_models.dlpack import from_triton, refuse, respond
 
 
@@ -44,7 +44,7 @@ class TritonPythonModel:
     def _checked(self, request):
         image = from_triton(pb.get_input_tensor_by_name(request, self._input)).tobytes()
         try:
-            return jpeg.admitted(image)
+            return formats.admitted(image).data
         except ImageError as error:
             return error
 

@@ -147,7 +147,7 @@ def _outcome(job: Job) -> str:
 @click.option("--same", type=click.IntRange(0), default=20, help="Jobs without a change.")
 @click.option("--slower", type=click.IntRange(0), default=5, help="Jobs with a slower decode.")
 @click.option("--by", type=click.FloatRange(0, 1000), default=10.0, help="How much slower, in %.")
-@click.option("--images", default="faces-4", help="An image set, or a folder of JPEGs.")
+@click.option("--images", default="faces-4", help="An image set, or a folder of images.")
 @click.option("--users", type=click.IntRange(1), default=1, help="Concurrent users.")
 @click.option(
     "--require", type=LIMIT, multiple=True, help=f"As in bench gate.  [{', '.join(LIMITS)}]"

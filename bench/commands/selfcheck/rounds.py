@@ -22,7 +22,7 @@ Tick = Callable[[], None]
 def options(*, rounds: int, duration: str) -> Callable[[Command], Command]:
     """Give a command the options that every comparison has, with its own defaults."""
     return together(
-        click.option("--images", default="medium", help="An image set, or a folder of JPEGs."),
+        click.option("--images", default="medium", help="An image set, or a folder of images."),
         click.option("--users", type=ONE, default=16, help="Concurrent users."),
         run_options(duration=duration, rounds=rounds),
     )

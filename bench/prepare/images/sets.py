@@ -10,7 +10,6 @@ import io
 import statistics
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,12 +20,12 @@ import msgspec
 import PIL
 from PIL import Image
 
+from bench.prepare.images.folder import found_in
 from bench.prepare.images.recipes import RECIPES, Photographs, make_jpeg
 from bench.prepare.images.scenes import MOST, SCENES
 from bench.prepare.pins import DOWNLOADS, MEMBERS, read_members
 from bench.record.files import as_json
 from pipelines.errors import SourceError
-from pipelines.preprocess.jpeg import MAX_PIXELS
 
 IMAGES = Path("build/images")
 COUNT = 32
@@ -47,8 +46,8 @@ KNOWN = f"{', '.join(RECIPES)}, faces-0..{MOST}, text-0..{MOST}"
 class ImageSet:
     """Images to ask with, in a fixed order.
 
-    `paths`: also of files that cannot be read: they fail as requests.
-    `median_*`: in pixels and bytes, over the files whose header can be read; 0 without any.
+    `median_*`: in pixels and bytes.
+    `left_out`: which of a folder's files are not among them, and why, in words.
     """
 
     name: str
@@ -56,6 +55,7 @@ class ImageSet:
     median_width: int
     median_height: int
     median_bytes: int
+    left_out: str = ""
 
 
 class IndexedFile(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -129,44 +129,27 @@ def need_images(
         images_of(spec, folder=folder)
 
 
-def images_of(spec: str, *, folder: Path = IMAGES) -> ImageSet:
-    """Return the images of a built set by its name, or those of a folder of *.jpg and *.jpeg.
+def images_of(spec: str, *, folder: Path = IMAGES, preprocess: str | None = None) -> ImageSet:
+    """Return the images of a built set by its name, or those of a folder or file of the user's,
+    for that way to preprocess.
 
     Raises SourceError when the set is not built, or when there is no such folder or image in it.
     """
     source = folder / spec if spec in SETS else Path(spec)
-    if not source.is_dir() and spec in SETS:
+    if not source.exists() and spec in SETS:
         cure = f"run 'bench images --sets {spec}'"
         raise SourceError(f"the image set {spec!r} is not built", hint=cure)
-    if not source.is_dir():
+    if not source.exists():
         raise SourceError(
-            f"{spec!r} is neither an image set nor a folder",
-            hint=f"name a folder of JPEG files, or one of the sets: {KNOWN}",
+            f"{spec!r} is neither an image set, nor a folder or file",
+            hint=f"name a folder of images, or one of the sets: {KNOWN}",
         )
-    files = (path for path in source.iterdir() if path.is_file())
-    paths = sorted(path for path in files if path.suffix.lower() in (".jpg", ".jpeg"))
-    if not paths:
-        raise SourceError(
-            f"there is no *.jpg or *.jpeg file in {source}",
-            hint=f"put JPEG files there, or name one of the sets: {KNOWN}",
-        )
-    sizes = [size for path in paths if (size := _read_size(path))] or [(0, 0, 0)]
+    found = found_in(source, preprocess=preprocess)
+    sizes = [size for _, _, *size in found.images]
     width, height, length = (round(statistics.median(each)) for each in zip(*sizes, strict=True))
-    return ImageSet(spec, paths, width, height, length)
-
-
-def _read_size(path: Path) -> tuple[int, int, int] | None:
-    """Return width, height and bytes from the file's header, or None when it has no good one."""
-    try:
-        with warnings.catch_warnings():
-            # However large it is, nothing of it is decoded here.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    return None
-                return image.width, image.height, path.stat().st_size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None
+    paths = [path for path, *_ in found.images]
+    left_out = "" if spec in SETS else found.said()
+    return ImageSet(spec, paths, width, height, length, left_out)
 
 
 def _is_built(folder: Path, count: int, *, seed: int) -> bool:

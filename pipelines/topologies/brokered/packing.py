@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines.brokers.claims import Claims
 from pipelines.errors import BrokerError, ImageError, VisiontaxError
-from pipelines.preprocess import jpeg
+from pipelines.preprocess import formats
 from pipelines.tasks.tensors import ModelInput, Pixels
 from pipelines.topologies.brokered.messages import Crop
 from pipelines.topologies.scenario import Setup
@@ -102,7 +102,7 @@ def _opened(
             return ImageError(f"the crop has {len(content)} bytes, which is not {shape}")
         return np.frombuffer(content, np.uint8).reshape(shape)
     try:
-        content = jpeg.admitted(content)
+        content = formats.admitted(content).data
     except ImageError as error:
         return error
     pixels: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
