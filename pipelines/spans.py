@@ -5,6 +5,7 @@ Triton's trace share on one host.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
@@ -54,6 +55,11 @@ HOP = ("publish", "broker", "consume")
 """The stages of a message on its way from who packs it to who unpacks it."""
 
 
+Nanoseconds = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+"""What is read as one must be within these bounds."""
+
+
 class Span(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """An interval of one request spent in one stage.
 
@@ -64,10 +70,10 @@ class Span(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """
 
     stage: str
-    start_ns: int
-    end_ns: int
+    start_ns: Nanoseconds
+    end_ns: Nanoseconds
     where: str
-    items: int = 1
+    items: Count = 1
     critical: bool = True
 
 
@@ -78,9 +84,9 @@ class Call(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """
 
     id: str
-    sent_ns: int
-    received_ns: int
-    items: int = 1
+    sent_ns: Nanoseconds
+    received_ns: Nanoseconds
+    items: Count = 1
     critical: bool = True
 
 
@@ -101,11 +107,11 @@ class Request(msgspec.Struct, gc=False):
 
     id: str
     pipeline: str
-    due_ns: int
-    start_ns: int
-    end_ns: int
+    due_ns: Nanoseconds
+    start_ns: Nanoseconds
+    end_ns: Nanoseconds
     error: str | None
-    bytes_in: int
-    bytes_out: int
+    bytes_in: Count
+    bytes_out: Count
     spans: list[Span]
     calls: list[Call]

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ from bench.ledger import reading
 from bench.ledger.attribution import COLUMNS, Ints, Ledger
 from bench.record import files
 from pipelines.errors import ResultsError
+from pipelines.spans import Nanoseconds
 
 SCHEMA = 1
 EXPERIMENT = "ab.json"
@@ -35,10 +36,10 @@ QUANTILES = {"p50": 50, "p95": 95, "p99": 99}
 class Slice(msgspec.Struct, frozen=True):
     """When one side had the machine for itself."""
 
-    block: int
+    block: Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
     side: Literal["a", "b"]
-    start_ns: int
-    end_ns: int
+    start_ns: Nanoseconds
+    end_ns: Nanoseconds
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,10 +53,10 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     schema: int
     a: str
     b: str
-    settle_s: float
+    settle_s: Annotated[float, msgspec.Meta(ge=0, le=3600)]
     slices: list[Slice]
     looks: list[int] = []
-    looks_at_most: int = len(LOOKS)
+    looks_at_most: Annotated[int, msgspec.Meta(ge=1, le=1000)] = len(LOOKS)
     stopped: Literal["sure", "budget", "interrupted"] | None = None
 
 

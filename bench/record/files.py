@@ -1,16 +1,24 @@
-"""Files that are read and written whole: JSON with a version in it, and lines."""
+"""Files that are read and written whole: JSON with a version in it, and lines.
+
+A folder of results may come from a stranger: what is read here is a regular file of bearable size,
+and whatever else it is, is one ResultsError that names it.
+"""
 
 import re
+import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
 from pipelines.errors import ResultsError
 
 T = TypeVar("T")
+
+MOST_BYTES = 64 << 20
+"""Of a file that is read whole, and of a line: far above what a run writes."""
 
 _OBEYED = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """The control characters that JSON lets through and some terminals obey."""
@@ -42,6 +50,37 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise ResultsError(f"cannot write {path}: {error.strerror}") from error
 
 
+def opened(path: Path) -> BinaryIO:
+    """Open a regular file to read. Raises ResultsError when it is no such file, FileNotFoundError
+    when it is not there.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ResultsError(f"cannot read {path}: it is no regular file")
+        return path.open("rb")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ResultsError(f"cannot read {path}: {error.strerror}") from error
+
+
+def read_whole(path: Path) -> bytes:
+    """Return what the file holds. Raises as `opened`, and above MOST_BYTES."""
+    with opened(path) as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ResultsError(f"cannot read {path}: it is larger than {MOST_BYTES >> 20} MiB")
+    return data
+
+
+def decoded(data: bytes, decode: Callable[[bytes], T], *, named: str) -> T:
+    """Return what the JSON holds. Raises ResultsError, of what is `named`, when it is damaged."""
+    try:
+        return decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ResultsError(f"{named} is damaged: {error}") from error
+
+
 def read_versioned(
     path: Path, kind: type[T], *, newest: int, named: str, absent: ResultsError
 ) -> T:
@@ -51,21 +90,18 @@ def read_versioned(
     which begins with the words `named`.
     """
     try:
-        data = path.read_bytes()
+        data = read_whole(path)
         schema = msgspec.json.decode(data, type=dict[str, Any]).get("schema")
     except FileNotFoundError:
         raise absent from None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ResultsError(f"cannot read {path}: {error}") from error
     if type(schema) is not int or not 1 <= schema <= newest:
         raise ResultsError(
             f"{named} {schema!r}; this version reads up to {newest}",
             hint="read it with the version of visiontax that wrote it, or a newer one",
         )
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.ValidationError as error:
-        raise ResultsError(f"{path} is damaged: {error}") from error
+    return decoded(data, msgspec.json.Decoder(kind).decode, named=str(path))
 
 
 def lines_of(path: Path, places: Counter[Path] | None = None) -> Iterator[bytes]:
@@ -74,9 +110,13 @@ def lines_of(path: Path, places: Counter[Path] | None = None) -> Iterator[bytes]
     It goes on after so many bytes as `places` has of it, which is kept up to date.
     """
     places = Counter() if places is None else places
-    with path.open("rb") as file:
+    with opened(path) as file:
         file.seek(places[path])
-        for line in file:
+        while line := file.readline(MOST_BYTES):
             if line.endswith(b"\n"):
                 places[path] += len(line)
                 yield line
+            elif len(line) == MOST_BYTES:
+                raise ResultsError(
+                    f"{path} is damaged: it has a line of more than {MOST_BYTES >> 20} MiB"
+                )

@@ -13,17 +13,26 @@ Everything but the manifest is append-only while the run goes on.
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from bench.record.files import as_json, lines_of, read_versioned, write_atomically
+from bench.record.files import (
+    as_json,
+    decoded,
+    lines_of,
+    read_versioned,
+    read_whole,
+    write_atomically,
+)
 from bench.record.scenario import Settings
 from pipelines.errors import ResultsError, VisiontaxError
-from pipelines.spans import STAGES, Call, Request
+from pipelines.spans import STAGES, Call, Count, Nanoseconds, Request
 from pipelines.topologies.scenario import seconds
 
 T = TypeVar("T")
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
@@ -55,10 +64,10 @@ class Manifest(msgspec.Struct, kw_only=True):
     sha256: dict[str, str]
     revision: str | None
     clock: dict[str, Any]
-    window_start_ns: int
-    window_end_ns: int | None = None
+    window_start_ns: Nanoseconds
+    window_end_ns: Nanoseconds | None = None
     recorded: bool = True
-    completed: int | None = None
+    completed: Count | None = None
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -67,16 +76,22 @@ class Sample(msgspec.Struct, frozen=True):
     Its `role` is generator, server, worker or broker.
     """
 
-    time_ns: int
+    time_ns: Nanoseconds
     role: str
     pid: int
-    cpu_s: float
+    cpu_s: Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+
+
+class _Shares(msgspec.Struct):
+    decode: Share
+    resize: Share
+    normalize: Share
 
 
 class Turn(msgspec.Struct, frozen=True):
     """From `time_ns` on the load was running, or paused."""
 
-    time_ns: int
+    time_ns: Nanoseconds
     running: bool
 
 
@@ -98,9 +113,6 @@ def read_manifest(folder: Path) -> Manifest:
     unknown = sorted(set(manifest.stages.values()) - set(STAGES))
     if unknown:
         raise ResultsError(f"{path} is damaged: it names unknown stages: {', '.join(unknown)}")
-    times_ns = (manifest.window_start_ns, manifest.window_end_ns or 0)
-    if not all(0 <= time_ns < 1 << 62 for time_ns in times_ns):
-        raise ResultsError(f"{path} is damaged: it has no valid measurement window")
     return manifest
 
 
@@ -116,8 +128,8 @@ def _with_service(settings: Settings) -> Settings:
 class RequestV1(Request, kw_only=True, gc=False):
     """A request as schema 1 had it: with one exchange at most, under the request's own id."""
 
-    sent_ns: int | None
-    received_ns: int | None
+    sent_ns: Nanoseconds | None
+    received_ns: Nanoseconds | None
     calls: list[Call] = msgspec.field(default_factory=list)
 
     def now(self) -> Request:
@@ -142,10 +154,13 @@ def read_requests(
         began = places[path] if places else 0
         for number, line in enumerate(lines_of(path, places), start=1):
             try:
-                yield decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                request = decode(line)
+                if request.end_ns < request.due_ns:
+                    raise msgspec.ValidationError("it ends before it was due")
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 number += path.read_bytes()[:began].count(b"\n")
                 raise ResultsError(f"{path}, line {number} is damaged: {error}") from error
+            yield request
 
 
 def read_samples(folder: Path) -> list[Sample]:
@@ -169,19 +184,19 @@ def _read_lines(path: Path, kind: type[T]) -> list[T]:
     """Return what each line holds; nothing where there is no such file."""
     if not path.exists():
         return []
-    decoder = msgspec.json.Decoder(kind)
-    try:
-        return [decoder.decode(line) for line in lines_of(path)]
-    except msgspec.DecodeError as error:
-        raise ResultsError(f"{path} is damaged: {error}") from error
+    decode = msgspec.json.Decoder(kind).decode
+    return [
+        decoded(line, decode, named=f"{path}, line {number}")
+        for number, line in enumerate(lines_of(path), start=1)
+    ]
 
 
 def read_apportion(folder: Path) -> dict[str, float] | None:
     """Return the share of each step in DALI's box, or None when it was not measured."""
     path = folder / APPORTION
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, float])
+        data = read_whole(path)
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
-        raise ResultsError(f"{path} is damaged: {error}") from error
+    shares = decoded(data, msgspec.json.Decoder(_Shares).decode, named=str(path))
+    return msgspec.structs.asdict(shares)

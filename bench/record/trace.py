@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bench.record.files import write_atomically
+from bench.record.files import decoded, opened, read_whole, write_atomically
 from bench.record.records import TRACE
 from pipelines.errors import ResultsError
+from pipelines.spans import Count, Nanoseconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,14 +49,14 @@ EVENTS = (
 
 class _Stamp(msgspec.Struct):
     name: str
-    ns: int
+    ns: Nanoseconds
 
 
 class _Item(msgspec.Struct):
-    id: int
+    id: Count
     model_name: str | None = None
     request_id: str = ""
-    parent_id: int = 0
+    parent_id: Count = 0
     timestamps: list[_Stamp] = []
 
 
@@ -76,7 +77,7 @@ def collect(trace_file: Path, folder: Path, *, first: int, last: bool = False) -
 
 def _is_whole(path: Path) -> bool:
     """Whether Triton has written the file to its end."""
-    return path.read_bytes().rstrip().endswith(b"]")
+    return read_whole(path).rstrip().endswith(b"]")
 
 
 def next_number(trace_file: Path) -> int:
@@ -107,6 +108,7 @@ def read(folder: Path, places: Counter[Path] | None = None) -> pd.DataFrame:
 
     Of a trace that still grows the files in `places` are left out, and those read are added.
     """
+    import numpy as np
     import pandas as pd  # here, because the monitor must start fast and needs only to write
 
     types = dict.fromkeys(EVENTS, "int64") | {"id": "int64", "parent": "int64"}
@@ -119,8 +121,13 @@ def read(folder: Path, places: Counter[Path] | None = None) -> pd.DataFrame:
         frame = pd.DataFrame(_rows(fresh), columns=[*KEYS, *EVENTS])
         return frame.replace("", 0).astype(types)
     try:
-        return pd.read_csv(path, dtype=types, na_filter=False, engine="c")
-    except (ValueError, KeyError, pd.errors.ParserError) as error:
+        with opened(path) as file, np.errstate(invalid="raise"):
+            frame = pd.read_csv(file, dtype=types, na_filter=False, engine="c", index_col=False)
+        numbers = frame[["id", "parent", *EVENTS]].to_numpy()
+        if "request" not in frame or "model" not in frame or (numbers < 0).any():
+            raise ValueError("columns are missing, or a time is below 0")
+        return frame
+    except (ArithmeticError, ValueError, KeyError, pd.errors.ParserError) as error:
         raise ResultsError(f"{path} is damaged: {error}") from error
 
 
@@ -140,7 +147,7 @@ def _rows(paths: Iterable[Path]) -> list[list[Any]]:
     heads: dict[int, _Item] = {}
     events: dict[int, dict[str, int]] = {}
     for path in paths:
-        for item in decoder.decode(_mended(path)):
+        for item in decoded(_mended(path), decoder.decode, named=str(path)):
             if item.model_name is not None:
                 heads[item.id] = item
             stamps = events.setdefault(item.id, {})
@@ -154,7 +161,7 @@ def _rows(paths: Iterable[Path]) -> list[list[Any]]:
 
 def _mended(path: Path) -> bytes:
     """The file's JSON array, closed after its last whole item where the file was cut off."""
-    data = path.read_bytes().rstrip()
+    data = read_whole(path).rstrip()
     if data.endswith(b"]"):
         return data
     cut = max(data.rfind(b"},{"), 0)

@@ -123,12 +123,15 @@ def _frame(kind: bytes, frame: bytes) -> Picture:
 def _bmp(data: bytes) -> Picture:
     """A BMP as it is."""
     try:
-        start, header, width, height, _, bits, packed = struct.unpack_from("<IIiiHHI", data, 10)
+        head = struct.unpack_from("<IIiiHHI12xI", data, 10)
     except struct.error:
         raise ImageError("the BMP is truncated") from None
+    start, header, width, height, _, bits, packed, colors = head
     if header not in _BMP_HEADERS or bits not in _BMP_BITS or packed:
         raise ImageError("the BMP is of an old kind, compressed, or not of 8 or 24 bits")
     check_size(width, abs(height), name="BMP")
+    if start < 14 + header + (4 * (colors or 256) if bits == 8 else 0):
+        raise ImageError("the BMP is corrupt: its pixels begin in its head")
     if start + (width * bits + 31) // 32 * 4 * abs(height) > len(data):
         raise ImageError("the BMP is truncated")
     return Picture(data, "BMP", width, abs(height))

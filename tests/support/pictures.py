@@ -181,6 +181,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "tiff of 16 bits": (by_opencv(".tiff", _SIXTEEN), "other than 8 bits"),
     "tiff of cmyk": (encode(_IMAGE.convert("CMYK"), "TIFF"), "neither gray"),
     "tiff of nothing": (b"II*\0", "TIFF is corrupt: its size is 0x0"),
+    "bmp with its pixels in its head": (with_byte(_PLAIN["BMP"], 10, 0), "begin in its head"),
     "bmp of an old kind": (with_byte(_PLAIN["BMP"], 14, 12), "of an old kind"),
     "cmyk of which kind": (_CMYK.replace(b"Adobe", b"Nobody"[:5]), "four colours"),
 }

@@ -1,0 +1,87 @@
+"""Whatever a folder of results holds, each command answers it with a report or with one error."""
+
+import os
+import random
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hostile import DAMAGES, Damage, damaged, experiment_folder, files_of, run_folder
+from processes import bench
+
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "30"))
+FORMATS = ("text", "json", "html", "md")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_folder(tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return experiment_folder(tmp_path_factory.mktemp("whole") / "experiment")
+
+
+def assert_answered(folder: Path, *, beside: Path, format: str) -> None:
+    """Each command that reads the folder, a run or an experiment, ends as it should."""
+    shown = ("--format", format)
+    if (folder / "a").exists():
+        commands = [
+            ("compare", folder, *(shown if format != "html" else ())),
+            ("gate", folder, "--require", "p99 < +10%"),
+        ]
+    else:
+        commands = [
+            ("report", folder, *shown),
+            ("compare", beside, "--with", folder),
+            ("gate", folder, "--require", "p99 < 1s"),
+        ]
+    for command in commands:
+        done = bench(*command)
+        assert done.returncode in (0, 1, 2, 3, 4)
+        said = done.stderr.splitlines()
+        errors = [line for line in said if line.startswith("error: ")]
+        assert len(errors) == (done.returncode in (1, 2)), done.stderr
+        assert "Traceback" not in done.stderr
+        assert len(said) <= 3, done.stderr
+
+
+@pytest.mark.parametrize("damage", dict.fromkeys(DAMAGES), ids=lambda damage: damage.__name__)
+def test_each_damage_to_each_file_is_answered(
+    run: Path, experiment: Path, tmp_path: Path, damage: Damage
+) -> None:
+    for whole in (run, experiment):
+        for path in files_of(whole):
+            folder = tmp_path / "damaged"
+            shutil.copytree(whole, folder)
+            damage(random.Random(1), folder / path.relative_to(whole))
+            assert_answered(folder, beside=run, format="text")
+            shutil.rmtree(folder)
+
+
+@pytest.mark.fuzz
+def test_no_damage_is_a_traceback(run: Path, experiment: Path, tmp_path: Path) -> None:
+    first = random.randrange(1 << 32)
+    until = time.monotonic() + SECONDS
+    seed = first
+    while time.monotonic() < until:
+        chance = random.Random(seed)
+        whole = chance.choice((run, experiment))
+        with damaged(whole, tmp_path / "damaged", chance) as what, saying(f"seed {seed}: {what}"):
+            assert_answered(tmp_path / "damaged", beside=run, format=chance.choice(FORMATS))
+        seed += 1
+    assert seed > first
+
+
+@contextmanager
+def saying(what: str) -> Iterator[None]:
+    """Say so of whatever goes wrong."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(what)
+        raise
