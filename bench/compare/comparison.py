@@ -44,14 +44,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One metric: `throughput` in requests/s, the others in ms.
 
     `a` and `b` are geometric means over the observations that `ratio`, B over A, comes from. They
-    are 0 of a stage that took no time, and then there is no ratio. `low` to `high` covers the true
-    ratio in 95 % of all comparisons, `chance` is how often coin tosses alone give one as far from
-    1; None of fewer than three observations.
+    are None of a stage that a side has not, and then there is no ratio. `low` to `high` covers the
+    true ratio in 95 % of all comparisons, `chance` is how often coin tosses alone give one as far
+    from 1; None of fewer than three observations.
     """
 
     metric: str
-    a: float
-    b: float
+    a: float | None
+    b: float | None
     ratio: float | None
     low: float | None = None
     high: float | None = None
@@ -149,7 +149,7 @@ def _row(seen: Observations, metric: str, known: Difference | None) -> Row:
         both = (a > 0) & (b > 0)
         used = a[both], b[both]
     if not all(map(len, used)):  # the stage is of one side only, so there is no ratio
-        return Row(metric=metric, a=typical(a), b=typical(b), ratio=None)
+        return Row(metric=metric, a=typical(a) or None, b=typical(b) or None, ratio=None)
     if known is None and min(map(len, used)) >= FEWEST:
         logs = np.log(used[0]), np.log(used[1])
         known = difference(logs[1] - logs[0]) if seen.paired else between(*logs)

@@ -5,12 +5,13 @@ ends, and then turns tracing off and folds what was traced.
 """
 
 import contextlib
+import fcntl
 import select
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import click
 import msgspec
@@ -19,7 +20,7 @@ import psutil
 from bench.record import trace
 from bench.record.records import SAMPLES, Sample
 from pipelines import processes
-from pipelines.errors import VisiontaxError
+from pipelines.errors import ServerError, VisiontaxError, complaint
 from pipelines.processes import Child, answered
 from pipelines.servers import control
 
@@ -91,6 +92,32 @@ def sample(processes: list[psutil.Process], *, role: str, into: BinaryIO) -> Non
     into.flush()
 
 
+class _HeldError(ServerError):
+    """Another run has the trace."""
+
+
+def _hold(trace: Path, *, server: str, run: Path) -> TextIO | None:
+    """Lock the trace for this run until its process ends. Raises _HeldError when another has it.
+
+    None where the trace is on another host, or in a folder that is not ours to write to.
+    """
+    try:
+        lock = trace.with_name(trace.name + ".lock").open("a+")
+    except (OSError, ValueError):
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        raise _HeldError(
+            f"Triton at {server} is being traced for another run: {lock.read().strip()}",
+            hint="wait until that run is over, or give this one a server of its own",
+        ) from None
+    lock.truncate(0)
+    print(run.resolve(), file=lock, flush=True)
+    return lock
+
+
 class _Trace:
     """The trace of one Triton, fetched into one run's folder. Silent when there is no server."""
 
@@ -100,10 +127,13 @@ class _Trace:
             return
         try:
             path = Path(str(control.setting(server).get("trace_file", "")))
+            self._held = _hold(path, server=server, run=folder)
             control.turn_off(server)
             self._next = trace.next_number(path)
             control.turn_on(server)
             self._file = path
+        except _HeldError:
+            raise
         except VisiontaxError as error:
             click.echo(f"warning: {error}", err=True)
 
@@ -131,7 +161,10 @@ def command(folder: Path, server: str | None, broker: str | None, workers: tuple
     """Watch one run until standard input closes."""
     processes.outlive_signals()
     parent = psutil.Process().ppid()
-    trace = _Trace(folder, server=server)
+    try:
+        trace = _Trace(folder, server=server)
+    except _HeldError as error:
+        sys.exit(complaint(error))
     print("watching", flush=True)
     served = server_processes(server) if server else []
     brokering = server_processes(broker) if broker else []

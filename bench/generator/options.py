@@ -4,12 +4,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 from locust.env import Environment
 
 from bench.generator.spec import LoadSpec
 from bench.record.folders import RESULTS
 from bench.record.scenario import Settings, settings_of
+from pipelines.errors import VisiontaxError
 from pipelines.topologies.scenario import address, flag, table
 
 DEFAULT_SERVER = "127.0.0.1:8000"
@@ -54,8 +56,10 @@ def _chosen(environment: Environment, parsed: dict[str, Any]) -> Settings:
     for field, setting in table(Settings).items():
         value = parsed.get(field)
         if value not in (None, ""):
-            kind = setting.type
-            values[field] = kind.convert(value, None, None) if hasattr(kind, "convert") else value
+            try:
+                values[field] = click.types.convert_type(setting.type).convert(value, None, None)
+            except click.UsageError as error:
+                raise VisiontaxError(f"{flag(field)}: {error.message}") from error
     values["users"] = parsed.get("num_users") or 1
     if values.get("transport") != "fake":
         values["server"] = address(environment.host or parsed.get("host") or DEFAULT_SERVER)

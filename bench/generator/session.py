@@ -1,5 +1,6 @@
 """One run from its first to its last moment: its folder, manifest, monitor and window."""
 
+import contextlib
 import hashlib
 import logging
 import time
@@ -65,15 +66,19 @@ class Session:
             window_start_ns=time.monotonic_ns(),
             recorded=spec.recorded,
         )
+        self._monitor = self._watching(settings, spec.workers) if spec.recorded else None
         write_manifest(self.folder, self._manifest)
         if spec.recorded and settings.preprocess == "dali" and settings.place != "server-gpu":
             self._apportion(settings)
+
+    def _watching(self, settings: Settings, workers: Sequence[int]) -> Monitor:
         server = settings.server if settings.traced else None
-        self._monitor = (
-            Monitor(self.folder, server=server, broker=settings.broker, workers=spec.workers)
-            if spec.recorded
-            else None
-        )
+        try:
+            return Monitor(self.folder, server=server, broker=settings.broker, workers=workers)
+        except ServerError:
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()  # there is no run
+            raise
 
     def _apportion(self, settings: Settings) -> None:
         """Measure DALI's steps; a run whose images defeat that still has the whole box's time."""

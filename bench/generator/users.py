@@ -5,6 +5,7 @@ that failed, so whatever the generator needs in between is on the record, as the
 """
 
 import argparse
+import contextlib
 import itertools
 import logging
 import os
@@ -118,6 +119,7 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
                 hint="is 'bench serve' running? or let --start-server start one",
             )
         _ask_for_models(asked)
+        _ask_once(asked, images)
         if images.left_out and not spec.folder:  # else who gave the folder has said it
             print(f"warning: {clean(images.left_out)}", file=sys.stderr, flush=True)
         if environment.parsed_options.headless:  # the run time counts from now on: be ready
@@ -200,6 +202,20 @@ def _write() -> None:
 def _ask_for_models(asked: Settings) -> None:
     if asked.traced:
         control.load(asked.server or "", choose.models(asked))
+
+
+def _ask_once(asked: Settings, images: ImageSet) -> None:
+    """Raise ServerError when Triton cannot be asked in this way: then the load could only fail."""
+    if asked.traced and not asked.broker and images.paths:
+        with contextlib.closing(choose.pipeline(asked)) as ask:
+            try:
+                ask(images.paths[0].read_bytes(), request_id="first")
+            except EngineError as error:
+                raise ServerError(
+                    f"Triton does not answer a first request over {asked.transport}: {error}",
+                    hint="its log says more; gRPC listens on --grpc-port, and tensors in shared "
+                    "memory want a server on this host",
+                ) from error
 
 
 def _images_of(asked: Settings) -> ImageSet:

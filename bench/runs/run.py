@@ -1,5 +1,6 @@
 """A run to be made, and the making of it: the load as a process, with the workers that it needs."""
 
+import contextlib
 import functools
 import math
 import signal
@@ -127,6 +128,9 @@ def _load(plan: Plan, workers: list[Child], *, tick: Callable[[], None]) -> Path
         raise _killed(signal.Signals(-code), plan.settings, folder)
     if code and not (folder / records.MANIFEST).exists():
         said = load.complaint()
+        (folder / LOG).unlink()
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # there is no run
         failed = "" if said.own else "the load generator failed: "
         raise VisiontaxError(f"{failed}{said.words}", hint=said.hint)
     if code == 0:

@@ -27,6 +27,7 @@ class Connection:
 
     def __init__(self, url: str) -> None:
         host, _, port = url.rpartition(":")
+        host = host.strip("[]")
         self._url = url
         self._client = HTTPClient(
             host,
@@ -34,7 +35,7 @@ class Connection:
             connection_timeout=10.0,
             network_timeout=TIMEOUT_S,
             block_size=65536,
-            disable_ipv6=True,
+            disable_ipv6=":" not in host,
         )
 
     def post(

@@ -12,7 +12,11 @@ from pipelines.engines.plain_http import TIMEOUT_S
 from pipelines.errors import EngineError
 from pipelines.tasks.tensors import Tensors, TensorSpec
 
-_OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.enable_http_proxy", 0),
+]
 
 
 class GrpcEngine(Engine):

@@ -16,6 +16,9 @@ A_FILE = 50
 
 START_TIMEOUT_S = 120.0
 
+_ask = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks the server itself, as the transports do, whatever `http_proxy` says."""
+
 ON_GPU = (
     "build its models with 'bench models --device gpu', and have the server on a GPU: --device gpu "
     "of 'bench serve' and 'bench run'"
@@ -34,7 +37,7 @@ def setting(url: str, **changes: Any) -> dict[str, Any]:
         method="POST" if changes else "GET",
     )
     try:
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with _ask.open(request, timeout=10) as reply:
             answer: dict[str, Any] = json.load(reply)
             return answer
     except (OSError, urllib.error.URLError, ValueError) as error:
@@ -82,7 +85,7 @@ def load(url: str, models: Iterable[str]) -> None:
             f"http://{url}/v2/repository/models/{model}/load", data=b"{}", method="POST"
         )
         try:
-            with urllib.request.urlopen(request, timeout=START_TIMEOUT_S):
+            with _ask.open(request, timeout=START_TIMEOUT_S):
                 pass
         except urllib.error.HTTPError as error:
             raise ServerError(
@@ -102,7 +105,7 @@ def device_of(url: str, model: str) -> Device:
     Raises ServerError when it does not say.
     """
     try:
-        with urllib.request.urlopen(f"http://{url}/v2/models/{model}/config", timeout=10) as reply:
+        with _ask.open(f"http://{url}/v2/models/{model}/config", timeout=10) as reply:
             groups = json.loads(reply.read())["instance_group"]
         gpus = sorted({int(gpu) for group in groups for gpu in group.get("gpus", [])})
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -119,7 +122,7 @@ def _words(error: urllib.error.HTTPError) -> str:
 
 def _answers(address: str) -> bool:
     try:
-        with urllib.request.urlopen(address, timeout=2) as reply:
+        with _ask.open(address, timeout=2) as reply:
             return bool(reply.status == 200)
     except (OSError, urllib.error.URLError, ValueError):
         return False

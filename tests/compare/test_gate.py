@@ -370,13 +370,16 @@ def test_a_threshold_is_a_type_of_option() -> None:
 
 
 def test_two_fake_engines_stand_in_turns_and_are_judged(tmp_path: Path) -> None:
-    done = run(
-        *(BENCH, "gate", "classification", "--transport", "fake", "--images", "small"),
-        *("--against", "service=20ms", "--candidate", "service=30ms", "--warmup", "0.3s"),
-        *("--require", "mean < +10%", "--slice", "300ms", "--budget", "14s"),
-        *("--results", tmp_path, "--format", "json"),
-    )
-    assert done.returncode == 3, done.stderr
+    for budget in ("14s", "30s", "60s"):  # it may say that the machine is too noisy to tell
+        done = run(
+            *(BENCH, "gate", "classification", "--transport", "fake", "--images", "small"),
+            *("--against", "service=20ms", "--candidate", "service=30ms", "--warmup", "0.3s"),
+            *("--require", "mean < +10%", "--slice", "300ms", "--budget", budget),
+            *("--results", tmp_path, "--format", "json"),
+        )
+        if done.returncode != 4:
+            break
+    assert done.returncode == 3, done.stdout + done.stderr
     found = json.loads(done.stdout)
     assert found["blamed"] == "inference"
     assert found["noise"] < 0.5

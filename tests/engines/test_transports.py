@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import importlib
 import mmap
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from injection import LateProxy
 from need import NEEDS, need
 from pictures import encode, photograph
 from processes import PROGRAMS, loading
@@ -25,9 +27,12 @@ from pipelines.engines.triton_http import HttpEngine
 from pipelines.engines.triton_shm import SharedMemoryEngine
 from pipelines.errors import EngineError
 from pipelines.preprocess.choose import WAYS
-from pipelines.servers import triton
+from pipelines.servers import control, triton
 from pipelines.topologies.asking import Single
+from pipelines.topologies.choose import pipeline
 from pipelines.topologies.scenario import Setup
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
 
 TOLD = "the transport cuda-shm needs an NVIDIA GPU on the client's side"
 
@@ -274,3 +279,23 @@ def test_a_gpus_memory_brings_the_same_answer(triton: triton.Server) -> None:
         answers.append(ask(image, request_id="t").answer)
         ask.close()
     assert np.array_equal(*answers)
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc", "shm"])
+def test_a_server_on_ipv6_is_asked_whatever_proxy_the_environment_names(
+    triton: triton.Server, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    for name in PROXIES:
+        monkeypatch.setenv(name, f"http://127.0.0.1:{processes.free_port()}")
+    try:
+        http = LateProxy(triton.port, host="::1")
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with http, LateProxy(triton.port + 1, host="::1") as grpc:
+        _, port, *_ = grpc.server_address
+        assert control.is_ready(http.url)
+        setup = Setup(transport=transport, server=http.url, grpc_port=int(port))
+        with contextlib.closing(pipeline(setup)) as ask:
+            assert len(ask(encode(photograph()), request_id="t").answer) == 5
+        for server in (http, grpc):
+            server.shutdown()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from injection import Refusing
 from pictures import encode
 from PIL import Image
 from processes import (
@@ -304,6 +305,23 @@ def test_no_further_run_is_made_when_the_server_has_died(
     assert "\nhint: " in said
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_second_run_on_one_server_is_told_of_the_first(
+    own_server: triton.Server, tmp_path: Path, program: str
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    with loaded(LOCUST, *two_users(own_server.url, 60), into=first, enough=20) as process:
+        done = loading(program, "--server", own_server.url, "--results", second, *SMALL)
+        assert done.returncode == 1
+        told = f"is being traced for another run: {only_run(first)}\nhint: wait until"
+        assert told in done.stderr
+        assert list(second.iterdir()) == []
+        for member in family(process):  # its lock goes with it
+            member.kill()
+    options = ("--server", own_server.url, "--results", second, "--duration", "1s")
+    assert run(RUN, *SMALL, *options).returncode == 0
+
+
 def test_a_model_that_dies_in_the_server_ends_the_run(
     own_server: triton.Server, tmp_path: Path
 ) -> None:
@@ -354,6 +372,30 @@ def test_no_triton_at_the_address(tmp_path: Path, program: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_no_grpc_at_its_port(triton: triton.Server, tmp_path: Path, program: str) -> None:
+    options = ("--server", triton.url, "--transport", "grpc", "--grpc-port", triton.port)
+    done = loading(program, *options, "--results", tmp_path, *SMALL)
+    assert done.returncode == 1
+    assert "error: Triton does not answer a first request over grpc: no answer" in done.stderr
+    assert "--grpc-port" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_refuses_shared_memory_is_said_at_once(
+    triton: triton.Server, tmp_path: Path
+) -> None:
+    """As Triton refuses from 26.04 on, unless it is told otherwise."""
+    words = "Client shared memory is disabled. Start the server with '--allow-client-shm=true'"
+    with Refusing(triton.port, what="systemsharedmemory", words=words) as server:
+        options = ("--server", server.url, "--transport", "shm", "--results", tmp_path)
+        done = run(RUN, *SMALL, *options)
+        server.shutdown()
+    assert done.returncode == 1
+    assert f"error: Triton does not answer a first request over shm: {words}" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_option_or_value_lists_the_known_ones() -> None:
     refused("run", "classification", "--user", 2, code=2, words="--users")
     refused("run", "classification", "--preprocess", "opencv,photoshop", code=2, words=WAYS)
@@ -361,6 +403,8 @@ def test_an_unknown_option_or_value_lists_the_known_ones() -> None:
     with_locust = run(LOCUST, "--preprocess", "photoshop")
     assert with_locust.returncode == 2
     assert all(way in with_locust.stderr for way in WAYS)
+    with_locust = run(LOCUST, "--headless", "--transport", "fake", "--seed", "x3")
+    assert "error: --seed: 'x3' is not a valid integer" in with_locust.stderr
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -152,8 +152,9 @@ class Stack:
         return [ours.get(program) or (str(own) if own.exists() else program), *arguments]
 
     def _triton(self, arguments: list[str]) -> list[str]:
-        """The embedded server's binary and backends, and its addresses: no option else."""
+        """The embedded server's binary and backends, its addresses, and no option that it lacks."""
         parts = triton.installation()
+        arguments = [one for one in arguments if not one.startswith("--allow-client-shm")]
         backends = triton.backend_directory(parts, paths.BACKENDS, into=self.folder / "backends")
         listening = [
             f"--{name}-{what}={value}"

@@ -5,11 +5,14 @@ repository and of the backends, in a proxy, and in a locustfile.
 """
 
 import contextlib
+import http.server
+import json
 import shutil
 import socket
 import socketserver
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,8 +141,16 @@ class LateProxy(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, port: int, *, mark: bytes = b"POST /v2/models/", back: bool = False) -> None:
-        super().__init__((processes.HOST, 0), _Forward)
+    def __init__(
+        self,
+        port: int,
+        *,
+        mark: bytes = b"POST /v2/models/",
+        back: bool = False,
+        host: str = processes.HOST,
+    ) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, 0), _Forward)
         self.target, self.mark, self.back = port, mark, back
         self.turn = 0
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -147,7 +158,8 @@ class LateProxy(socketserver.ThreadingTCPServer):
     @property
     def url(self) -> str:
         """Where it listens, host:port."""
-        return f"{processes.HOST}:{self.server_address[1]}"
+        host, port, *_ = self.server_address
+        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
 
     def hold(self, data: bytes) -> None:
         """Be late if it is time to."""
@@ -155,6 +167,44 @@ class LateProxy(socketserver.ThreadingTCPServer):
             self.turn += 1
             if self.turn % 2 == 0:
                 _delay()
+
+
+class Refusing(http.server.ThreadingHTTPServer):
+    """Passes on to a server what it is asked over HTTP, but refuses paths with `what` in them."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, *, what: str, words: str) -> None:
+        super().__init__((processes.HOST, 0), _Refusal)
+        self.target, self.what, self.words = f"http://{processes.HOST}:{port}", what, words
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, host:port."""
+        return f"{processes.HOST}:{self.server_address[1]}"
+
+
+class _Refusal(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, Refusing)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
+        status, reply = 400, json.dumps({"error": server.words}).encode()
+        if server.what not in self.path:
+            with urllib.request.urlopen(server.target + self.path, body) as answer:
+                status, reply = answer.status, answer.read()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
 
 class _Forward(socketserver.BaseRequestHandler):
