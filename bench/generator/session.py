@@ -95,11 +95,11 @@ class Session:
         self._manifest.window_start_ns = time.monotonic_ns() + warmup_ns
         write_manifest(self.folder, self._manifest)
 
-    def close_window(self) -> None:
-        """The load stops now. The window ended COOLDOWN_NS ago, so that no request that counts was
-        in flight while the generator was busy with stopping.
+    def close_window(self, *, cooldown_ns: int = COOLDOWN_NS) -> None:
+        """The load stops now. The window ended so long ago, so that no request that counts was in
+        flight while the generator was busy with stopping.
         """
-        end = max(time.monotonic_ns() - COOLDOWN_NS, self._manifest.window_start_ns)
+        end = max(time.monotonic_ns() - cooldown_ns, self._manifest.window_start_ns)
         self._manifest.window_end_ns = end
 
     def finish(self, *, ends_ns: Sequence[int] | None) -> None:

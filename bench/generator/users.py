@@ -253,7 +253,10 @@ def stop_measuring(**_: Any) -> None:
     """Requests that are due from now on do not count."""
     _run.turns.end()
     if _run.session:
-        _run.session.close_window()
+        if _run.broken:  # what went wrong last counts too
+            _run.session.close_window(cooldown_ns=0)
+        else:
+            _run.session.close_window()
 
 
 @events.test_stop.add_listener

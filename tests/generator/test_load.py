@@ -326,12 +326,13 @@ def test_a_model_that_dies_in_the_server_ends_the_run(
     own_server: triton.Server, tmp_path: Path
 ) -> None:
     folder, log = tmp_path / "results", tmp_path / "log"
-    with loaded(LOCUST, *two_users(own_server.url, 3600), into=folder, enough=20) as process:
+    with loaded(LOCUST, *two_users(own_server.url, 3600), into=folder) as process:
         (preprocessing,) = (
             member
             for member in family(own_server.process)
             if "preprocess_classification_opencv_0_0" in member.cmdline()
         )
+        until(lambda: measured(only_run(folder)), "the end of the warm-up")
         preprocessing.send_signal(signal.SIGSEGV)
         assert ended(process) == 1
     assert "a process of Triton has died: " in log.read_text()
