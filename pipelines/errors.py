@@ -9,7 +9,7 @@ VisiontaxError          anything the user can act on; the command line prints it
 └── ResultsError        a results folder cannot be written, read or understood
 """
 
-DEAD_MODEL = "is not healthy"
+DEAD_MODEL = "' is not healthy"
 """What Triton says of a Python model whose process has died, which it does not start again."""
 
 

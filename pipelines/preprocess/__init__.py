@@ -1,1 +1,3 @@
-"""From a JPEG to the tensor that a DNN takes, in several ways that agree; no server, no task."""
+"""From an encoded image to the tensor that a DNN takes, in several ways that agree, and that refuse
+the same images; no server, no task.
+"""

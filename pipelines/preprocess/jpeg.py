@@ -3,6 +3,7 @@ same bad images, and gets the others in a form that all libraries read alike.
 """
 
 import re
+from collections.abc import Iterator
 
 from pipelines.errors import ImageError
 from pipelines.preprocess.limits import check_size
@@ -36,40 +37,50 @@ def admitted(data: bytes) -> tuple[bytes, int, int]:
     decoder's to find; what follows the end marker is nobody's business.
     """
     width = height = 0
-    colors, adobe, scanned, exif = 0, False, False, False
+    colors, adobe, exif = 0, False, False
     kept: list[bytes] = []
-    since = position = 2
+    since = 2  # what is before it is kept, or left out for good
+    for position, start, end, marker in _segments(data):
+        _check_place(marker, framed=bool(colors))
+        left_out = marker in _WITHOUT_LENGTH or marker == _EXIF_OR_XMP
+        if left_out or start > position:
+            kept.append(data[since:position])
+            since = end if left_out else start
+        segment = data[start + 4 : end]
+        if marker == _EXIF_OR_XMP and segment.startswith(_EXIF) and not exif:
+            exif, (turn, *_) = True, tags(segment[len(_EXIF) :]).get(ORIENTATION, (1,))
+            kept += [_TURNED % turn] if 2 <= turn <= 8 else []
+        elif marker in _START_OF_FRAME:
+            width, height, colors = _frame(segment)
+        adobe = adobe or (marker == _ADOBE and segment[:5] == b"Adobe")
+        if marker == _START_OF_SCAN and colors == 4 and not adobe:
+            raise ImageError("the JPEG has four colours and does not say which")
+    return b"".join([_SOI, *kept, data[since:]]) if since > 2 else data, width, height
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Yield of each segment where the one before it ended, its start, its end, and its marker.
+
+    A scan's entropy-coded data is passed over. Raises ImageError where it ends in a marker that may
+    not be there, and where the JPEG has no end.
+    """
+    position, scanned = 2, False
     while found := _MARKER.search(data, position):
         start, marker = found.start(), data[found.start() + 1]
         if marker == _EOI and scanned:
-            whole = b"".join([_SOI, *kept, data[since:]]) if since > 2 else data
-            return whole, width, height
-        end, left_out = start + 2, marker in _WITHOUT_LENGTH
-        if scanned or not left_out:
-            _check_place(marker, framed=bool(colors), scanned=scanned)
-        if not left_out:
+            return
+        if scanned and marker not in _BETWEEN_SCANS:
+            raise ImageError(f"the JPEG is corrupt: it has a marker {marker:#x} inside its data")
+        end = start + 2
+        if marker not in _WITHOUT_LENGTH:
             end += int.from_bytes(data[start + 2 : start + 4], "big")
             if end > len(data) or start + 4 > len(data):
                 break
             if end < start + 4:
                 raise ImageError("the JPEG is corrupt: a segment has no length")
-        segment = data[start + 4 : end]
-        if marker == _EXIF_OR_XMP:
-            left_out = True
-        if left_out or start > position:
-            kept.append(data[since:position])
-            since = end if left_out else start
-        if marker == _EXIF_OR_XMP and segment.startswith(_EXIF) and not exif:
-            exif, (turn, *_) = True, tags(segment[len(_EXIF) :]).get(ORIENTATION, (1,))
-            if 2 <= turn <= 8:
-                kept.append(_TURNED % turn)
-        if marker in _START_OF_FRAME:
-            width, height, colors = _frame(segment)
-        adobe = adobe or (marker == _ADOBE and segment[:5] == b"Adobe")
+        yield position, start, end, marker
         position = end
         if marker == _START_OF_SCAN:
-            if colors == 4 and not adobe:
-                raise ImageError("the JPEG has four colours and does not say which")
             over = _IN_SCAN.search(data, position)
             if over is None:
                 break
@@ -77,15 +88,13 @@ def admitted(data: bytes) -> tuple[bytes, int, int]:
     raise ImageError("the JPEG is truncated")
 
 
-def _check_place(marker: int, *, framed: bool, scanned: bool) -> None:
+def _check_place(marker: int, *, framed: bool) -> None:
     """Raise ImageError when the marker may not be there."""
-    if scanned and marker not in _BETWEEN_SCANS:
-        raise ImageError(f"the JPEG is corrupt: it has a marker {marker:#x} inside its data")
     if marker == _START_OF_SCAN and not framed:
         raise ImageError("the JPEG is corrupt: it has no frame header")
     if marker in _START_OF_FRAME and framed:
         raise ImageError("the JPEG is corrupt: it has two frame headers")
-    if marker not in _BETWEEN_SCANS | _START_OF_FRAME:
+    if marker not in _BETWEEN_SCANS | _START_OF_FRAME | _WITHOUT_LENGTH:
         raise ImageError(f"the JPEG is corrupt: it has a marker {marker:#x} before its data")
 
 

@@ -109,6 +109,16 @@ def test_a_revision_that_does_not_exist_is_an_error(repository, tmp_path) -> Non
         resolve("HEAD", root=tmp_path)
 
 
+def test_a_shallow_clone_is_told_to_fetch_more(repository, tmp_path) -> None:
+    (repository / "more").touch()
+    commit(repository, "more")
+    old = git(repository, "rev-parse", "good^{commit}")
+    git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{repository}", "shallow")
+    with pytest.raises(VisiontaxError, match="there is no git revision") as raised:
+        resolve(old, root=tmp_path / "shallow")
+    assert "fetch more history" in raised.value.hint
+
+
 @pytest.mark.parametrize(
     ("file", "text", "told"),
     [

@@ -5,18 +5,21 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from pictures import GOOD
 from processes import BENCH, alive, bench, ended, family, refused, started, until, wait_gone
 
 from pipelines import paths, processes
 from pipelines.errors import ServerError
 from pipelines.servers import control, triton
 from pipelines.servers.device import CPU, Device
+from pipelines.topologies.choose import Setup, pipeline
 
 pytestmark = pytest.mark.usefixtures("triton_parts")
 ONE_EACH = ("--preprocess-instances", 1, "--inference-instances", 1)
@@ -33,6 +36,15 @@ def serving(
         until(lambda: "ready;" in log.read_text() or process.poll() is not None, "bench serve")
         assert process.poll() is None, log.read_text()
         yield process
+
+
+def test_nobody_else_can_read_what_a_load_has_in_shared_memory(triton: triton.Server) -> None:
+    setup = Setup(transport="shm", server=triton.url)
+    with contextlib.closing(pipeline(setup)) as ask:
+        ask(GOOD, request_id="t")
+        regions = [*Path("/dev/shm").glob(f"visiontax-{processes.owner()}-*put")]
+        modes = [stat.S_IMODE(path.stat().st_mode) for path in regions]
+    assert modes == [0o600, 0o600]
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,12 @@ DELAY_NS = 20_000_000
 PLACES = (None, "decode", "resize", "normalize", "inference")
 """Which place the request with number n delays: PLACES[n % len(PLACES)]."""
 
+BEFORE = -1
+"""A load asks once before it begins; what counts requests counts that one as none."""
+
 _ON_TURN = """
 import time
-_turn = [0]
+_turn = [{first}]
 
 
 def _delay():
@@ -103,14 +106,16 @@ LateUser.tasks = [ask]
 )
 
 
-def _filled(template: str) -> str:
-    return template.replace("{delay_ns}", str(DELAY_NS)).replace("{places}", str(len(PLACES)))
+def _filled(template: str, *, first: int) -> str:
+    """The template, with the number of requests that were made when its own counting begins."""
+    filled = template.replace("{delay_ns}", str(DELAY_NS)).replace("{places}", str(len(PLACES)))
+    return filled.replace("{first}", str(first))
 
 
 def late_locustfile(folder: Path) -> Path:
     """Write a locustfile whose user is late for every second request."""
     path = folder / "late.py"
-    path.write_text(_filled(LATE_LOCUSTFILE))
+    path.write_text(_filled(LATE_LOCUSTFILE, first=0))
     return path
 
 
@@ -120,10 +125,10 @@ def late_server(folder: Path) -> triton.Server:
     shutil.copytree(paths.REPOSITORY, repository)
     shutil.copytree(paths.BACKENDS, backends)
     (repository / "preprocess_classification_opencv" / "1" / "model.py").write_text(
-        _filled(_PREPROCESS)
+        _filled(_PREPROCESS, first=BEFORE)
     )
     with (backends / "onnxruntime" / "model.py").open("a") as file:
-        file.write(_filled(_INFERENCE))
+        file.write(_filled(_INFERENCE, first=BEFORE))
     return triton.start(
         folder / "server",
         repository=repository,
@@ -152,7 +157,7 @@ class LateProxy(socketserver.ThreadingTCPServer):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, 0), _Forward)
         self.target, self.mark, self.back = port, mark, back
-        self.turn = 0
+        self.turn = BEFORE
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property

@@ -58,10 +58,12 @@ def resolve(revision: str, *, root: Path = paths.ROOT) -> str:
     try:
         return _git("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}", at=root)
     except VisiontaxError as error:
+        shallow = (root / ".git" / "shallow").exists()
         raise VisiontaxError(
             f"there is no git revision {revision!r} in {root}",
-            hint="name a commit, branch or tag that 'git log' shows here; a shallow clone lacks "
-            "the older ones",
+            hint="this clone is shallow: fetch more history, with 'git fetch --unshallow'"
+            if shallow
+            else "name a commit, branch or tag that 'git log' shows here",
         ) from error
 
 
