@@ -56,6 +56,8 @@ def test_each_damage_to_each_file_is_answered(
 ) -> None:
     for whole in (run, experiment):
         for path in files_of(whole):
+            if path.parent.name == "b":
+                continue  # it is as A
             folder = tmp_path / "damaged"
             shutil.copytree(whole, folder)
             damage(random.Random(1), folder / path.relative_to(whole))
