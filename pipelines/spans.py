@@ -103,6 +103,7 @@ class Request(msgspec.Struct, gc=False):
     `due_ns`: when it should have started.
     `error`: the reason it failed, or None.
     `bytes_in`, `bytes_out`: sizes of the request's and the reply's body as the client had them.
+    `image`: the number of the image in the run's list, from 0; None in older records.
     """
 
     id: str
@@ -115,3 +116,4 @@ class Request(msgspec.Struct, gc=False):
     bytes_out: Count
     spans: list[Span]
     calls: list[Call]
+    image: Count | None = None

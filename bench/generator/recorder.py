@@ -19,7 +19,10 @@ INTERVAL_S = 0.25
 
 
 class Finished(NamedTuple):
-    """A request that is over; `outcome` is an empty one where there is an `error`."""
+    """A request that is over; `outcome` is an empty one where there is an `error`.
+
+    `image`: as in Request.
+    """
 
     id: str
     outcome: Outcome
@@ -27,6 +30,7 @@ class Finished(NamedTuple):
     start_ns: int
     end_ns: int
     error: str | None
+    image: int | None
 
 
 class Recorder:
@@ -75,6 +79,7 @@ class Recorder:
             bytes_out=outcome.bytes_out,
             spans=[Span("schedule", one.due_ns, one.start_ns, "generator"), *trail.spans],
             calls=trail.calls,
+            image=one.image,
         )
 
     def close(self) -> None:

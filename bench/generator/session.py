@@ -14,7 +14,7 @@ from bench.generator.spec import LoadSpec
 from bench.prepare.images.sets import ImageSet
 from bench.record import machine
 from bench.record.folders import make_folder
-from bench.record.records import SCHEMA, Manifest, write_manifest
+from bench.record.records import SCHEMA, Manifest, write_images, write_manifest
 from bench.record.scenario import Settings
 from pipelines import tasks
 from pipelines.errors import ServerError
@@ -53,9 +53,7 @@ class Session:
             settings=settings,
             image_sizes={
                 "count": len(images.paths),
-                "width": images.median_width,
-                "height": images.median_height,
-                "bytes": images.median_bytes,
+                **{name: images.median(name) for name in ("width", "height", "bytes")},
             },
             stages=stages,
             machine=machine.machine(),
@@ -67,6 +65,7 @@ class Session:
             recorded=spec.recorded,
         )
         self._monitor = self._watching(settings, spec.workers) if spec.recorded else None
+        write_images(self.folder, images.images)
         write_manifest(self.folder, self._manifest)
         if spec.recorded and settings.preprocess == "dali" and settings.place != "server-gpu":
             self._apportion(settings)

@@ -30,6 +30,7 @@ from bench.generator.session import Session
 from bench.generator.turns import Turns
 from bench.ledger.units import clean
 from bench.prepare.images.sets import ImageSet, images_of
+from bench.record.records import Image
 from bench.record.scenario import TENSOR, Settings
 from pipelines import paths, tasks
 from pipelines.errors import DEAD_MODEL, EngineError, ServerError, VisiontaxError, complaint
@@ -223,7 +224,8 @@ def _images_of(asked: Settings) -> ImageSet:
     if not asked.alone:
         return images_of(asked.images, preprocess=asked.preprocess)
     wanted = tasks.task(asked.pipeline).dnn.input
-    return ImageSet(TENSOR, [], wanted.width, wanted.height, 3 * wanted.height * wanted.width * 4)
+    bytes_ = 3 * wanted.height * wanted.width * 4
+    return ImageSet(TENSOR, [], [Image(TENSOR, TENSOR, wanted.width, wanted.height, bytes_)])
 
 
 def _load(images: ImageSet) -> None:
@@ -363,7 +365,8 @@ class VisionUser(User):
             _run.ends_ns.append(end_ns)
         if _run.recorder:
             said = None if error is None else str(error)
-            _run.recorder.add(Finished(request_id, outcome, due_ns, start_ns, end_ns, said))
+            times = (due_ns, start_ns, end_ns)
+            _run.recorder.add(Finished(request_id, outcome, *times, said, number))
         self.environment.events.request.fire(
             request_type=self._transport,
             name=self._name,

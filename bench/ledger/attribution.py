@@ -73,8 +73,8 @@ class Records:
 
     `calls` has a row for each exchange with Triton: row (of the request), id, sent, received, items
     and critical. `own` has the columns row, model, first and last: where a server's model sent
-    spans of its own, the first start and the last end of them. `failed` counts the other requests
-    by their error.
+    spans of its own, the first start and the last end of them. `image` is -1 where it is not known.
+    `failed` counts the other requests by their error, `failed_images` by their image.
     """
 
     id: list[str]
@@ -83,7 +83,9 @@ class Records:
     spans: Spans
     calls: pd.DataFrame
     own: pd.DataFrame
+    image: Ints
     failed: Counter[str]
+    failed_images: Counter[int]
 
 
 def records_of(requests: Iterable[Request]) -> Records:
@@ -91,11 +93,13 @@ def records_of(requests: Iterable[Request]) -> Records:
     ids: list[str] = []
     called: list[str] = []
     times, spans, calls = ([np.zeros((rows, 0), np.int64)] for rows in (2, 7, 5))
-    failed = Counter[str]()
+    failed, failed_images = Counter[str](), Counter[int]()
+    images: list[int] = []
     places: dict[str, int] = {}
     going = iter(requests)
     while some := list(itertools.islice(going, _CHUNK)):
         failed.update(one.error for one in some if one.error is not None)
+        failed_images.update(_image(one) for one in some if one.error is not None)
         done = [one for one in some if one.error is None]
         took = [span for one in done for span in one.spans]
         stage = _ints([_INDEX.get(span.stage, _INDEX[OTHER]) for span in took])
@@ -110,6 +114,7 @@ def records_of(requests: Iterable[Request]) -> Records:
         calls.append(np.stack([rows, *_columns(asked, "sent_ns", "received_ns", *_SHARED)]))
         times.append(np.stack(_columns(done, "due_ns", "end_ns")))
         ids += [one.id for one in done]
+        images += map(_image, done)
         called += [call.id for call in asked]
     *columns, where = np.concatenate(spans, axis=1)
     found = Spans(*columns)
@@ -123,7 +128,12 @@ def records_of(requests: Iterable[Request]) -> Records:
     own = models.groupby(["row", "model"]).agg({"first": "min", "last": "max"}).reset_index()
     own["model"] = own["model"].map(dict(enumerate(places))).astype("str")
     due_ns, end_ns = np.concatenate(times, axis=1)
-    return Records(ids, due_ns, end_ns, found, exchanges, own, failed)
+    image = _ints(images)
+    return Records(ids, due_ns, end_ns, found, exchanges, own, image, failed, failed_images)
+
+
+def _image(request: Request) -> int:
+    return -1 if request.image is None else request.image
 
 
 def _ints(values: Sequence[int]) -> Ints:
@@ -144,7 +154,8 @@ class Ledger(_Columns):
     """`time_ns` and `work_ns` are [requests, COLUMNS]; `joined` says which requests were traced.
 
     `time_ns` is the time on the critical path, `work_ns` the summed durations of all spans, each
-    divided by the items that shared it; for `other` both are the same.
+    divided by the items that shared it; for `other` both are the same. `image` is the number of the
+    request's image, -1 where it is not known.
     """
 
     due_ns: Ints
@@ -152,12 +163,17 @@ class Ledger(_Columns):
     time_ns: Ints
     work_ns: Ints
     joined: npt.NDArray[np.bool_]
+    image: Ints
     apportioned: tuple[str, ...] = ()
 
     @property
     def latency_ns(self) -> Ints:
         """From due to done, per request."""
         return self.end_ns - self.due_ns
+
+    def told(self) -> Ledger:
+        """Return the requests whose stages are to be told: the traced ones where any were."""
+        return self.select(self.joined) if self.joined.any() else self
 
 
 def sweep(spans: Spans, *, due_ns: Ints, end_ns: Ints) -> Ints:
@@ -232,7 +248,13 @@ def ledger(
         _apportion(times, shares)
         _apportion(works, shares)
     return Ledger(
-        records.due_ns, records.end_ns, times, works, joined, APPORTIONED if shares else ()
+        records.due_ns,
+        records.end_ns,
+        times,
+        works,
+        joined,
+        records.image,
+        APPORTIONED if shares else (),
     )
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.ledger.attribution import Ledger, ledger, records_of
+from bench.ledger.mix import groups
 from bench.ledger.summary import Summary, summarise
 from bench.ledger.verdict import judge
 from bench.record import records, trace
+from pipelines.errors import ResultsError
 from pipelines.spans import Request
 
 
@@ -18,13 +20,14 @@ class Reading:
     """A stored run, also one that was cut off.
 
     `ledger` is of all its successful requests, whenever they were due; `failed` counts, by their
-    error, the others that were due in the window of measurement.
+    error, the others that were due in the window of measurement, `failed_images` by their image.
     """
 
     folder: Path
     manifest: records.Manifest
     ledger: Ledger
     failed: Counter[str]
+    failed_images: Counter[int]
 
     def summary(self) -> Summary:
         """Return what it comes to in its window of measurement."""
@@ -41,7 +44,18 @@ class Reading:
             paused_ns=records.read_paused_ns(self.folder, window_ns=window_ns),
             samples=records.read_samples(self.folder),
             issues=judge(manifest, counted, failed=self.failed),
+            mix=groups(counted, self._images(), failed=self.failed_images),
         )
+
+    def _images(self) -> list[records.Image]:
+        images = records.read_images(self.folder)
+        number = max(int(self.ledger.image.max(initial=-1)), *self.failed_images, -1)
+        if images and number >= len(images):
+            raise ResultsError(
+                f"{self.folder / records.IMAGES} is damaged: image {number} was asked with, and it "
+                f"has {len(images)}"
+            )
+        return images
 
 
 def read(folder: Path, *, places: Counter[Path] | None = None) -> Reading:
@@ -62,7 +76,7 @@ def read(folder: Path, *, places: Counter[Path] | None = None) -> Reading:
         stages=manifest.stages,
         apportion=records.read_apportion(folder),
     )
-    return Reading(folder, manifest, counted, columns.failed)
+    return Reading(folder, manifest, counted, columns.failed, columns.failed_images)
 
 
 def summary_of(folder: Path) -> Summary:

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from bench.ledger.attribution import COLUMNS, Ledger
+from bench.ledger.mix import Group
 from bench.record.records import Manifest, Sample
 from pipelines.spans import HOP, OTHER
 
@@ -66,7 +67,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `topology`; `crops`, how they travel, the `workers` of each stage, the second's `batch`, and
     `broker_share`, the part of the latency spent with the broker, are None where there is no
     broker. CPU shares are of one core, the generator's of its busiest process, the others' of all
-    together; None when there are no samples.
+    together; None when there are no samples. `mix` is empty where all images are of one size class
+    and format.
     """
 
     schema: int
@@ -100,6 +102,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     server_cpu_share: float | None
     worker_cpu_share: float | None
     broker_cpu_share: float | None
+    mix: list[Group] = []
 
 
 def summarise(
@@ -110,6 +113,7 @@ def summarise(
     window_ns: tuple[int, int],
     samples: Sequence[Sample],
     issues: list[Issue],
+    mix: list[Group],
     paused_ns: int = 0,
 ) -> Summary:
     """Return the summary of a run from the ledger of its measured, successful requests.
@@ -121,7 +125,7 @@ def summarise(
     start, end = window_ns
     running_ns = max(end - start - paused_ns, 0)
     settings = manifest.settings
-    told = ledger.select(ledger.joined) if ledger.joined.any() else ledger
+    told = ledger.told()
     slow = _tail(told)
     inside = int(((ledger.end_ns >= start) & (ledger.end_ns < end)).sum())
     copied = ("pipeline", "images", "preprocess", "place", "transport", "topology", "users")
@@ -151,6 +155,7 @@ def summarise(
         tail_stages=stage_times(slow),
         other_share=share(told, OTHER),
         non_inference_share=share(told, *(name for name in COLUMNS if name != "inference")),
+        mix=mix,
         **same,
     )
 

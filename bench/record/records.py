@@ -4,6 +4,7 @@
     requests-<pid>.jsonl   one Request a line, by each load generator process
     trace.csv              Triton's trace, one row per model execution (trace.json.* until the end)
     samples.jsonl          CPU time of generator and server, once a second
+    images.jsonl           the images that were asked with, in the order of their numbers
     turns.jsonl            of a load that took turns with another: since when it ran or paused
     apportion.json         for DALI: the shares of decode, resize and normalize in its one box
 
@@ -11,7 +12,7 @@ Everything but the manifest is append-only while the run goes on.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -39,6 +40,7 @@ MANIFEST = "manifest.json"
 SAMPLES = "samples.jsonl"
 TRACE = "trace.csv"
 TURNS = "turns.jsonl"
+IMAGES = "images.jsonl"
 APPORTION = "apportion.json"
 
 
@@ -80,6 +82,16 @@ class Sample(msgspec.Struct, frozen=True):
     role: str
     pid: int
     cpu_s: Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+
+
+class Image(msgspec.Struct, frozen=True):
+    """One of the images that were asked with, of `width` x `height` pixels; `bytes` as stored."""
+
+    name: str
+    format: str
+    width: Count
+    height: Count
+    bytes: Count
 
 
 class _Shares(msgspec.Struct):
@@ -166,6 +178,17 @@ def read_requests(
 def read_samples(folder: Path) -> list[Sample]:
     """Return the CPU and memory samples, none when the run took none."""
     return _read_lines(folder / SAMPLES, Sample)
+
+
+def write_images(folder: Path, images: Iterable[Image]) -> None:
+    """Write down what was asked with. Raises ResultsError when the disk is full."""
+    lines = [msgspec.json.encode(image) + b"\n" for image in images]
+    write_atomically(folder / IMAGES, b"".join(lines))
+
+
+def read_images(folder: Path) -> list[Image]:
+    """Return what was asked with, nothing of older runs."""
+    return _read_lines(folder / IMAGES, Image)
 
 
 def read_paused_ns(folder: Path, *, window_ns: tuple[int, int]) -> int:

@@ -55,6 +55,8 @@ def _text_run(summary: Summary, title: str) -> str:
         rows = words.stage_rows(summary.tail_stages, summary.stages)
         lines += ["", *wrap(f"What makes the tail ({words.tail_title(summary)})")]
         lines += [*wrap(words.tail_cause(summary)), "", *text_table(words.TAIL_HEADS, rows)]
+    if summary.mix:
+        lines += ["", words.MIX, "", *text_table(words.MIX_HEADS, words.mix_rows(summary))]
     lines += ["", "times in ms a request"]
     for note in words.footnotes(summary):
         lines += wrap(note)
@@ -98,6 +100,9 @@ def _markdown_run(summary: Summary) -> str:
             + plain(words.tail_cause(summary)),
             _markdown_stages(words.TAIL_HEADS, rows),
         ]
+    if summary.mix:
+        table = _markdown_stages(words.MIX_HEADS, words.mix_rows(summary))
+        blocks += [f"**{words.MIX}**", table]
     if summary.stages:
         notes = ["Times in ms a request", *words.footnotes(summary)]
         blocks.append("<sub>" + ". ".join(map(plain, notes)) + ".</sub>")

@@ -16,6 +16,11 @@ COMPARE_HEADS = (
 )
 STAGE_HEADS = ("stage", "mean", "p50", "p95", "p99", "share", "work")
 TAIL_HEADS = (*STAGE_HEADS, "vs all")
+MIX_HEADS = (
+    *("image", "images", "requests", "errors"),
+    *("mean", "p50", "p99", "preprocess", "not inf."),
+)
+MIX = "By the image's size and format"
 APPORTIONED = "* measured by truncated graphs, not timed by itself"
 WORK = (
     "work: mean of summed span durations, also of what the request did not wait for, each divided "
@@ -88,6 +93,19 @@ def stage_rows(
             row.append(points(time.share - _share(whole, name)))
         rows.append(row)
     return rows
+
+
+def mix_rows(summary: Summary) -> list[list[str]]:
+    """Rows under MIX_HEADS; none where all images are of one size class and format."""
+    return [
+        [
+            clean(group.name),
+            *(f"{amount:,}" for amount in (group.images, group.requests, group.errors)),
+            *map(number, (group.mean_ms, group.p50_ms, group.p99_ms, group.preprocess_ms)),
+            percent(group.non_inference_share),
+        ]
+        for group in summary.mix
+    ]
 
 
 def marked(name: str, time: StageTime) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from injection import Refusing
-from pictures import encode
+from pictures import encode, photograph
 from PIL import Image
 from processes import (
     BENCH,
@@ -451,14 +451,27 @@ def test_a_disk_that_seems_full_is_refused(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.fixture(scope="module")
 def fake_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real run against the fake engine."""
-    folder = tmp_path_factory.mktemp("fake")
+    """A real run against the fake engine, with a mix of images."""
+    folder, images = tmp_path_factory.mktemp("fake"), tmp_path_factory.mktemp("images")
+    (images / "photo.jpg").write_bytes(encode(photograph()))
+    (images / "drawn.png").write_bytes(encode(photograph().resize((640, 480)), "PNG"))
     load = (*SMALL, "--transport", "fake", "--results", folder, "--duration", "1s")
+    load = (*load, "--images", str(images))
     done = run(RUN, *load, "--format", "json")
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == f"results: {only_run(folder)}"
     assert set(json.loads(done.stdout)) >= KEYS
     return only_run(folder)
+
+
+def test_the_report_tells_sizes_and_formats_apart(fake_run: Path) -> None:
+    images = [(image.name, image.format, image.width) for image in records.read_images(fake_run)]
+    assert images == [("drawn.png", "PNG", 640), ("photo.jpg", "JPEG", 320)]
+    found = json.loads(bench("report", fake_run, "--format", "json").stdout)
+    told = {group["name"]: group["requests"] for group in found["mix"]}
+    assert list(told) == ["below 0.1 MP", "0.1 to 1 MP", "JPEG", "PNG"]
+    assert told["JPEG"] + told["PNG"] == found["requests"]
+    assert told["JPEG"] == told["below 0.1 MP"] > 0 < told["PNG"]
 
 
 NESTED = b'{"schema":1,"machine":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001

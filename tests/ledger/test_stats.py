@@ -22,12 +22,12 @@ def ledger(rows: list[dict[str, float]], *, joined: list[bool] | None = None) ->
             times[number, COLUMNS.index(stage)] = round(took_ms * MS)
     due = np.arange(len(rows)) * 10 * MS
     known = np.ones(len(rows), bool) if joined is None else np.array(joined)
-    return Ledger(due, due + times.sum(axis=1), times, times, known)
+    return Ledger(due, due + times.sum(axis=1), times, times, known, np.arange(len(rows)))
 
 
 def summary(counted: Ledger, **others: Any) -> Summary:
     """The summary over a window of one second."""
-    others = {"errors": 0, "samples": (), "issues": []} | others
+    others = {"errors": 0, "samples": (), "issues": [], "mix": []} | others
     return summarise(manifest(), counted, window_ns=(0, 1000 * MS), **others)
 
 

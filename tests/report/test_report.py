@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from pages import Elements
 from processes import PYTHON, ROOT, run
-from summaries import MIX, failed, stage_times, summary
+from summaries import MIX, failed, mixed, stage_times, summary
 
 from bench.ledger import units
 from bench.ledger.summary import Issue, Summary
@@ -38,6 +38,7 @@ RUNS = {
     "one": [summary()],
     "several": [summary(), summary(images="large", preprocess="dali"), failed()],
     "failed": [failed()],
+    "mixed": [mixed()],
     "hostile": [hostile()],
     "several hostile": [hostile(), summary(), hostile()],
 }
@@ -69,6 +70,15 @@ def test_text_fits_100_columns(runs: list[Summary]) -> None:
     ]
     for line in render(runs + long, format="text").splitlines():
         assert len(line) <= 100
+
+
+@pytest.mark.parametrize("format", ["text", "md", "html"])
+def test_a_mix_of_images_has_its_table(format: str) -> None:
+    words = re.sub(r"[\s|]+|<[^>]*>", " ", render([mixed()], format=format))
+    words = re.sub(" +", " ", words)
+    assert "JPEG 30 8,000 0 7.40 7.10 1234 2.25 27.0 %" in words
+    assert re.search("PNG 2 123 123 (- ?){5}", words)
+    assert "size and format" not in render([summary()], format=format)
 
 
 def test_text_says_what_was_run_and_what_came_of_it() -> None:

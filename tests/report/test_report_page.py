@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from browser import opened, outside
-from summaries import MIX, failed, stage_times, summary
+from summaries import MIX, failed, mixed, stage_times, summary
 
 from bench.report.run import render
 
@@ -18,7 +18,7 @@ LONG = "a-name-without-a-place-to-break" * 8
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     large = {**MIX, "decode": 118.0, "resize": 14.2}
     runs = [
-        summary(),
+        mixed(),
         summary(preprocess="dali", stages=stage_times(MIX, apportioned=("decode",))),
         summary(large, images="large", valid=False),
         summary(run=LONG, pipeline=LONG, images=LONG, place=LONG, machine=LONG),

@@ -47,7 +47,8 @@ def request(number: int, due_ns: int, stages: Stages, *, error: str | None = Non
     for stage, ms in stages.items():
         spans.append(Span(stage, at, at + round(ms * MS), "client"))
         at += round(ms * MS)
-    return Request(f"r{number}", "classification", due_ns, due_ns, at, error, 1, 1, spans, [])
+    times, image = (due_ns, due_ns, at), number % 2
+    return Request(f"r{number}", "classification", *times, error, 1, 1, spans, [], image)
 
 
 def write_run(folder: Path, made: Manifest, requests: Sequence[Request]) -> Path:

@@ -43,6 +43,8 @@ def _add(folder: Path, *, times_ns: range) -> None:
     roles = ("generator", "server")
     lines = [sample.format(time_ns, role) for time_ns in times_ns for role in roles]
     (folder / "samples.jsonl").write_text("".join(lines))
+    image = '{{"name":"{0}.jpg","format":"JPEG","width":{0}00,"height":900,"bytes":7}}\n'
+    (folder / "images.jsonl").write_text("".join(map(image.format, (1, 12))))
     (folder / "turns.jsonl").write_text('{"time_ns":5,"running":true}\n')
     (folder / "apportion.json").write_text('{"decode":0.5,"resize":0.25,"normalize":0.25}')
     rows = [f"r{number},mobilenetv2,{number},0," + ",".join("7" * len(EVENTS)) for number in (1, 2)]

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from bench.ledger.mix import Group
 from bench.ledger.summary import SCHEMA, Issue, Latency, StageTime, Summary
 
 MIX = {
@@ -87,6 +88,14 @@ def summary(mix: dict[str, float] | None = None, /, **changes: object) -> Summar
         broker_cpu_share=None,
     )
     return msgspec.structs.replace(base, **changes)
+
+
+def mixed() -> Summary:
+    """A run with images of two formats, of which one could never be read."""
+    times = {"mean_ms": 7.4, "p50_ms": 7.1, "p99_ms": 1234.5, "preprocess_ms": 2.25}
+    read = Group(by="format", name="JPEG", images=30, requests=8000, errors=0, **times)
+    read = msgspec.structs.replace(read, non_inference_share=0.27)
+    return summary(mix=[read, Group(by="format", name="PNG", images=2, requests=123, errors=123)])
 
 
 def failed(**changes: object) -> Summary:

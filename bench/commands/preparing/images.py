@@ -27,7 +27,7 @@ def command(count: int, seed: int, sets: str) -> None:
     names = [name.strip() for name in sets.split(",")]
     for folder in build_images(IMAGES, count=count, seed=seed, sets=names):
         images = images_of(folder.name)
+        width, height, length = map(images.median, ("width", "height", "bytes"))
         click.echo(
-            f"{folder} {len(images.paths)} images, median "
-            f"{images.median_width}x{images.median_height} pixels, {images.median_bytes} bytes"
+            f"{folder} {len(images.paths)} images, median {width}x{height} pixels, {length} bytes"
         )

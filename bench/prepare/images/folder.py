@@ -6,23 +6,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.record.records import Image
 from pipelines.errors import ImageError, SourceError
 from pipelines.preprocess.formats import admitted
 from pipelines.preprocess.ways import lacks
 
 SHOWN = 5
-"""How many of the files that are left out are named, and how many images where nothing is left."""
+"""How many of the files that are left out are named."""
 
 
 @dataclass(frozen=True)
 class Found:
     """What a folder holds.
 
-    `images`: in the order of their paths, with format, width, height and bytes.
+    `images`: by path, in the order of the paths.
     `left_out`: files that no way can read, or not this one, as paths in the folder, and why.
     """
 
-    images: list[tuple[Path, str, int, int, int]]
+    images: dict[Path, Image]
     left_out: list[tuple[Path, str]]
 
     def said(self) -> str:
@@ -43,14 +44,16 @@ def found_in(source: Path, *, preprocess: str | None = None) -> Found:
     can be read is there.
     """
     missing = lacks(preprocess) if preprocess else ()
-    images, left_out = [], []
+    images: dict[Path, Image] = {}
+    left_out = []
     for path in sorted(_files(source)):
         try:
             status = path.stat()
             kind, width, height = _look(path, status.st_mtime_ns, status.st_size)
             if kind in missing:
                 raise ImageError(f"{preprocess} reads no {kind} here")
-            images.append((path, kind, width, height, status.st_size))
+            name = os.fsencode(_below(source, path)).decode(errors="replace")
+            images[path] = Image(name, kind, width, height, status.st_size)
         except OSError as error:
             left_out.append((_below(source, path), error.strerror or type(error).__name__))
         except ImageError as error:

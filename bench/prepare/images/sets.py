@@ -18,13 +18,14 @@ from pathlib import Path
 import click
 import msgspec
 import PIL
-from PIL import Image
+import PIL.Image
 
 from bench.prepare.images.folder import found_in
 from bench.prepare.images.recipes import RECIPES, Photographs, make_jpeg
 from bench.prepare.images.scenes import MOST, SCENES
 from bench.prepare.pins import DOWNLOADS, MEMBERS, read_members
 from bench.record.files import as_json
+from bench.record.records import Image
 from pipelines.errors import SourceError
 
 IMAGES = Path("build/images")
@@ -46,16 +47,18 @@ KNOWN = f"{', '.join(RECIPES)}, faces-0..{MOST}, text-0..{MOST}"
 class ImageSet:
     """Images to ask with, in a fixed order.
 
-    `median_*`: in pixels and bytes.
     `left_out`: which of a folder's files are not among them, and why, in words.
     """
 
     name: str
     paths: list[Path]
-    median_width: int
-    median_height: int
-    median_bytes: int
+    images: list[Image]
     left_out: str = ""
+
+    def median(self, of: str) -> int:
+        """Return the median of the images' width, height or bytes."""
+        values: list[int] = [getattr(image, of) for image in self.images]
+        return round(statistics.median(values))
 
 
 class IndexedFile(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -107,7 +110,7 @@ def build_images(
     missing = [name for name in names if not _is_built(folder / name, count, seed=seed)]
     wanted = dict.fromkeys(photograph for name in missing for photograph in SETS[name].photographs)
     photographs = {
-        name: Image.open(io.BytesIO(data)).convert("RGB")
+        name: PIL.Image.open(io.BytesIO(data)).convert("RGB")
         for name, data in read_members(wanted, downloads=downloads).items()
     }
     for name in missing:
@@ -145,11 +148,8 @@ def images_of(spec: str, *, folder: Path = IMAGES, preprocess: str | None = None
             hint=f"name a folder of images, or one of the sets: {KNOWN}",
         )
     found = found_in(source, preprocess=preprocess)
-    sizes = [size for _, _, *size in found.images]
-    width, height, length = (round(statistics.median(each)) for each in zip(*sizes, strict=True))
-    paths = [path for path, *_ in found.images]
     left_out = "" if spec in SETS else found.said()
-    return ImageSet(spec, paths, width, height, length, left_out)
+    return ImageSet(spec, list(found.images), list(found.images.values()), left_out)
 
 
 def _is_built(folder: Path, count: int, *, seed: int) -> bool:
