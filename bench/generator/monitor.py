@@ -20,6 +20,7 @@ import psutil
 from bench.record import trace
 from bench.record.records import SAMPLES, Sample
 from pipelines import processes
+from pipelines.engines.address import address_of
 from pipelines.errors import ServerError, VisiontaxError, complaint
 from pipelines.processes import Child, answered
 from pipelines.servers import control
@@ -46,8 +47,8 @@ class Monitor(Child):
 
 
 def server_processes(url: str) -> list[psutil.Process]:
-    """Return the process that listens on `url` (host:port) and its children, if we may see them."""
-    port = int(url.rpartition(":")[2])
+    """Return the process that listens at the address and its children, if we may see them."""
+    port = address_of(url).port
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections(kind="tcp"):
             if connection.status != psutil.CONN_LISTEN or connection.pid is None:

@@ -11,8 +11,9 @@ from locust.env import Environment
 from bench.generator.spec import LoadSpec
 from bench.record.folders import RESULTS
 from bench.record.scenario import Settings, settings_of
+from pipelines.engines.address import address_of
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.scenario import address, flag, table
+from pipelines.topologies.scenario import flag, table
 
 DEFAULT_SERVER = "127.0.0.1:8000"
 
@@ -62,7 +63,8 @@ def _chosen(environment: Environment, parsed: dict[str, Any]) -> Settings:
                 raise VisiontaxError(f"{flag(field)}: {error.message}") from error
     values["users"] = parsed.get("num_users") or 1
     if values.get("transport") != "fake":
-        values["server"] = address(environment.host or parsed.get("host") or DEFAULT_SERVER)
+        server = environment.host or parsed.get("host") or DEFAULT_SERVER
+        values["server"] = str(address_of(server))
     return settings_of(values)
 
 

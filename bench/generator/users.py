@@ -114,11 +114,9 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
             environment.host = _run.server.url
             spec = spec_of(environment)
             asked = spec.scenario
-        if asked.transport != "fake" and not control.is_ready(asked.server or ""):
-            raise ServerError(
-                f"Triton is not ready at {asked.server}",
-                hint="is 'bench serve' running? or let --start-server start one",
-            )
+        if asked.transport != "fake":
+            start = "is 'bench serve' running? or let --start-server start one"
+            control.check_ready(asked.server or "", hint=start)
         _ask_for_models(asked)
         _ask_once(asked, images)
         if images.left_out and not spec.folder:  # else who gave the folder has said it

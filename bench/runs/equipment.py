@@ -15,7 +15,7 @@ import msgspec
 
 from bench.record.scenario import Settings
 from pipelines import paths, processes
-from pipelines.errors import ServerError, VisiontaxError
+from pipelines.errors import VisiontaxError
 from pipelines.processes import Child, logged
 from pipelines.servers import control, triton
 from pipelines.servers.device import parse
@@ -97,11 +97,8 @@ def use(server: str, models: Sequence[str], *, of: str = "") -> None:
 
     Raises ServerError when it is not ready.
     """
-    if not control.is_ready(server):
-        raise ServerError(
-            f"{of}Triton is not ready at {server}",
-            hint="is 'bench serve' running? without an address one is started",
-        )
+    start = "is 'bench serve' running? without an address one is started"
+    control.check_ready(server, hint=start, of=of)
     control.load(server, models)
 
 

@@ -2,8 +2,8 @@
 
 import pkgutil
 
+from pipelines.engines.address import address_of
 from pipelines.engines.engine import SERVICE_S, Engine, FakeEngine
-from pipelines.errors import VisiontaxError
 
 TRANSPORTS = {
     "http": "pipelines.engines.triton_http:HttpEngine",
@@ -17,19 +17,15 @@ TRANSPORTS = {
 
 
 def endpoint(transport: str, server: str, *, grpc_port: int = 0) -> str:
-    """Return the address that the transport talks to; `server` is host:port of Triton's HTTP.
+    """Return the address that the transport talks to; `server` is that of Triton's HTTP.
 
-    gRPC listens on the next port unless `grpc_port` says another. Raises VisiontaxError when the
-    address has no port.
+    gRPC listens on the next port unless `grpc_port` says another, and has no prefix. Raises
+    VisiontaxError when the address cannot be read.
     """
     if transport != "grpc":
         return server
-    host, _, port = server.rpartition(":")
-    if not port.isdigit():
-        raise VisiontaxError(
-            f"the server's address has no port: {server}", hint="write it as host:port"
-        )
-    return f"{host}:{grpc_port or int(port) + 1}"
+    at = address_of(server)
+    return str(at._replace(port=grpc_port or at.port + 1, path=""))
 
 
 def check_gpu(transport: str) -> None:
@@ -41,7 +37,7 @@ def check_gpu(transport: str) -> None:
 
 
 def engine(transport: str, url: str, *, service_s: float = SERVICE_S) -> Engine:
-    """Return a new engine; `url` is host:port of the transport's own endpoint.
+    """Return a new engine; `url` is the address of the transport's own endpoint.
 
     The fake one needs none, and takes `service_s`. Raises EngineError as `check_gpu` does.
     """

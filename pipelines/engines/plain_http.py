@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from geventhttpclient import HTTPClient
 
+from pipelines.engines.address import address_of, ca_file, headers
 from pipelines.engines.engine import Engine, Exchange
 from pipelines.errors import EngineError
 from pipelines.tasks.tensors import Tensors, TensorSpec
@@ -21,21 +22,22 @@ _NO_ANSWER = (OSError, ValueError, HTTPException)
 
 
 class Connection:
-    """A connection to `url` (host:port) of the server that errors call `server`."""
+    """A connection to the address `url` of the server that errors call `server`."""
 
     server: ClassVar[str]
 
     def __init__(self, url: str) -> None:
-        host, _, port = url.rpartition(":")
-        host = host.strip("[]")
-        self._url = url
+        at = address_of(url)
+        self._url, self._prefix = url, at.path
         self._client = HTTPClient(
-            host,
-            int(port),
+            at.host,
+            at.port,
+            headers=headers(),
             connection_timeout=10.0,
             network_timeout=TIMEOUT_S,
             block_size=65536,
-            disable_ipv6=":" not in host,
+            disable_ipv6=":" not in at.host,
+            ssl_options={"ca_certs": ca_file()} if at.secure else None,
         )
 
     def post(
@@ -46,7 +48,7 @@ class Connection:
         Raises EngineError when none comes, and in the server's own words when it is not 200.
         """
         try:
-            response = self._client.post(path, body=body, headers=headers or {})
+            response = self._client.post(self._prefix + path, body=body, headers=headers or {})
             reply = bytes(response.read())
         except _NO_ANSWER as error:
             raise EngineError(f"no answer from {self.server} at {self._url}: {error}") from error

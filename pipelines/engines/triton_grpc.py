@@ -1,12 +1,14 @@
 """Triton over gRPC; requests are serialised here, so that `encode` and `send` can be told apart."""
 
 import time
+from pathlib import Path
 
 import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
+from pipelines.engines.address import address_of, ca_file, headers
 from pipelines.engines.engine import Engine, Exchange
 from pipelines.engines.plain_http import TIMEOUT_S
 from pipelines.errors import EngineError
@@ -20,14 +22,19 @@ _OPTIONS = [
 
 
 class GrpcEngine(Engine):
-    """One user's channel to Triton's gRPC endpoint at `url` (host:port)."""
+    """One user's channel to Triton's gRPC endpoint at the address `url`; https:// is TLS."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         # Without a subchannel pool of its own, every user would share one TCP connection.
-        self._channel = grpc.insecure_channel(
-            url, options=[*_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
-        )
+        options = [*_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+        self._metadata = [(name.lower(), value) for name, value in headers().items()]
+        place = url.removeprefix("https://")
+        if address_of(url).secure:
+            trusted = grpc.ssl_channel_credentials((ca := ca_file()) and Path(ca).read_bytes())
+            self._channel = grpc.secure_channel(place, trusted, options=options)
+        else:
+            self._channel = grpc.insecure_channel(place, options=options)
         self._infer = self._channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
 
     def infer(
@@ -46,7 +53,7 @@ class GrpcEngine(Engine):
         body = request.SerializeToString()
         sent = time.monotonic_ns()
         try:
-            reply = self._infer(body, timeout=TIMEOUT_S)
+            reply = self._infer(body, timeout=TIMEOUT_S, metadata=self._metadata)
         except grpc.RpcError as error:
             raise EngineError(self._words(error)) from error
         received = time.monotonic_ns()

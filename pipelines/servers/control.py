@@ -1,11 +1,14 @@
 """What is asked of a running Triton over HTTP: whether it is ready, its models, its trace."""
 
 import json
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
+from http.client import HTTPException
 from typing import Any
 
+from pipelines.engines.address import CA_FILE, HEADERS, address_of, ca_file, headers
 from pipelines.errors import ServerError
 from pipelines.servers.device import CPU, Device
 from pipelines.tasks.served import preprocesses_on_gpu
@@ -16,9 +19,6 @@ A_FILE = 50
 
 START_TIMEOUT_S = 120.0
 
-_ask = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Asks the server itself, as the transports do, whatever `http_proxy` says."""
-
 ON_GPU = (
     "build its models with 'bench models --device gpu', and have the server on a GPU: --device gpu "
     "of 'bench serve' and 'bench run'"
@@ -26,21 +26,16 @@ ON_GPU = (
 
 
 def setting(url: str, **changes: Any) -> dict[str, Any]:
-    """Change and return the trace setting of the Triton at `url` (host:port).
+    """Change and return the trace setting of the Triton at the address `url`.
 
     Any change, even to the same value, makes Triton write out what it has traced so far. Under load
     it should be rare: Triton 2.51 then crashes or hangs once in some thousand changes.
     """
-    request = urllib.request.Request(
-        f"http://{url}/v2/trace/setting",
-        data=json.dumps(changes).encode() if changes else None,
-        method="POST" if changes else "GET",
-    )
+    body = json.dumps(changes).encode() if changes else None
     try:
-        with _ask.open(request, timeout=10) as reply:
-            answer: dict[str, Any] = json.load(reply)
-            return answer
-    except (OSError, urllib.error.URLError, ValueError) as error:
+        answer: dict[str, Any] = json.loads(_ask(url, "/v2/trace/setting", body=body))
+        return answer
+    except (OSError, ValueError, HTTPException) as error:
         raise ServerError(
             f"Triton at {url} does not let its tracing be set: {error}",
             hint="start it with --trace-config=mode=triton and --trace-config=triton,file=PATH",
@@ -69,24 +64,43 @@ def turn_off(url: str) -> None:
 
 
 def is_ready(url: str) -> bool:
-    """Whether a Triton at `url` (host:port of HTTP) says that it is ready."""
-    return _answers(f"http://{url}/v2/health/ready")
+    """Whether a Triton at the address `url` says that it is ready."""
+    return _answers(url, "/v2/health/ready")
+
+
+def check_ready(url: str, *, hint: str, of: str = "") -> None:
+    """Raise ServerError, beginning with `of`, unless a Triton there says that it is ready.
+
+    `hint` is the cure where nobody answers.
+    """
+    try:
+        _ask(url, "/v2/health/ready", timeout_s=2)
+        return
+    except urllib.error.HTTPError as error:
+        why = f": HTTP {error.code} {error.reason}"
+        if error.code in (401, 403):
+            hint = f"give what it asks for in {HEADERS}: 'Authorization: Bearer ...'"
+    except (OSError, ValueError, HTTPException) as error:
+        cause = getattr(error, "reason", error)
+        why = "" if isinstance(cause, ConnectionError) else f": {cause}"
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            hint = f"name the file of the CA that signed its certificate in {CA_FILE}"
+        elif isinstance(cause, ssl.SSLError):
+            hint = "does it speak TLS? without it write http://"
+    raise ServerError(f"{of}Triton is not ready at {url}{why}", hint=hint)
 
 
 def load(url: str, models: Iterable[str]) -> None:
-    """Have the Triton at `url` (host:port of HTTP) serve these models, those that it does not yet.
+    """Have the Triton at the address `url` serve these models, those that it does not yet.
 
     Raises ServerError in Triton's own words when it refuses.
     """
     for model in models:
-        if _answers(f"http://{url}/v2/models/{model}/ready"):
+        if _answers(url, f"/v2/models/{model}/ready"):
             continue
-        request = urllib.request.Request(
-            f"http://{url}/v2/repository/models/{model}/load", data=b"{}", method="POST"
-        )
+        path = f"/v2/repository/models/{model}/load"
         try:
-            with _ask.open(request, timeout=START_TIMEOUT_S):
-                pass
+            _ask(url, path, body=b"{}", timeout_s=START_TIMEOUT_S)
         except urllib.error.HTTPError as error:
             raise ServerError(
                 f"Triton at {url} does not serve {model}: {_words(error)}",
@@ -100,13 +114,12 @@ def load(url: str, models: Iterable[str]) -> None:
 
 
 def device_of(url: str, model: str) -> Device:
-    """Return where the Triton at `url` (host:port of HTTP) runs the model.
+    """Return where the Triton at the address `url` runs the model.
 
     Raises ServerError when it does not say.
     """
     try:
-        with _ask.open(f"http://{url}/v2/models/{model}/config", timeout=10) as reply:
-            groups = json.loads(reply.read())["instance_group"]
+        groups = json.loads(_ask(url, f"/v2/models/{model}/config"))["instance_group"]
         gpus = sorted({int(gpu) for group in groups for gpu in group.get("gpus", [])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ServerError(f"Triton at {url} does not say where it runs {model}: {error}") from error
@@ -120,9 +133,27 @@ def _words(error: urllib.error.HTTPError) -> str:
         return str(error)
 
 
-def _answers(address: str) -> bool:
+def _answers(url: str, path: str) -> bool:
     try:
-        with _ask.open(address, timeout=2) as reply:
-            return bool(reply.status == 200)
-    except (OSError, urllib.error.URLError, ValueError):
+        _ask(url, path, timeout_s=2)
+    except (OSError, ValueError, HTTPException):
         return False
+    return True
+
+
+def _ask(url: str, path: str, *, body: bytes | None = None, timeout_s: float = 10) -> bytes:
+    """Return the answer to a GET, or to a POST of the body.
+
+    It asks the server itself, as the transports do, whatever `http_proxy` says. Raises OSError,
+    ValueError or HTTPException without an answer, and urllib's HTTPError with one that is no good.
+    """
+    at = address_of(url)
+    how = (
+        [urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file()))]
+        if at.secure
+        else []
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), *how)
+    request = urllib.request.Request(at.url + path, data=body, headers=headers())
+    with opener.open(request, timeout=timeout_s) as reply:
+        return bytes(reply.read())

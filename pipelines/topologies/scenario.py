@@ -15,6 +15,7 @@ import msgspec
 
 from pipelines import tasks
 from pipelines.brokers import BROKERS
+from pipelines.engines.address import address_of
 from pipelines.engines.choose import TRANSPORTS, check_gpu, endpoint
 from pipelines.engines.engine import SERVICE_S
 from pipelines.errors import VisiontaxError
@@ -113,10 +114,13 @@ class Setting:
 
 DURATION = Text("duration", seconds)
 ADDRESS = Text("host:port", address)
+SERVER = Text("host:port or URL", lambda text: str(address_of(text)))
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pipeline is made of. Addresses are host:port; None of what is not needed."""
+    """What a pipeline is made of. Addresses are host:port, the server's may be a URL; None of what
+    is not needed.
+    """
 
     pipeline: Annotated[str, Setting("What to run.", known=tasks.PIPELINES, rank=1)] = (
         "classification"
@@ -139,7 +143,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     ] = "http"
     server: Annotated[
         str | None,
-        Setting("HTTP address of a running Triton.", ADDRESS, otherwise="one is started"),
+        Setting("HTTP address of a running Triton.", SERVER, otherwise="one is started"),
     ] = None
     service_s: Annotated[
         float, Setting("How long the fake engine takes to answer.", DURATION, default="5ms")

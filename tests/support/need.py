@@ -49,6 +49,7 @@ NEEDS = {
     "chromium": Need("apt install chromium", ("chromium", "chromium-browser", "chrome")),
     "prometheus": Need("apt install prometheus", ("prometheus",)),
     "shellcheck": Need("apt install shellcheck", ("shellcheck",)),
+    "openssl": Need("apt install openssl", ("openssl",)),
     "gpu": Need(".venv/bin/uv pip install -e .[gpu], beside a GPU", found=_gpu, in_ci=False),
 }
 
