@@ -86,9 +86,11 @@ def read_versioned(
 ) -> T:
     """Return the JSON object of that kind in the file; its `schema` says which version it is.
 
-    Raises `absent` without the file, and ResultsError when it is damaged or newer than `newest`,
-    which begins with the words `named`.
+    Raises `absent` without the file, and ResultsError without its folder and when it is damaged or
+    newer than `newest`, which begins with the words `named`.
     """
+    if not path.parent.is_dir():
+        raise ResultsError(f"there is no folder {path.parent}", hint=absent.hint)
     try:
         data = read_whole(path)
         schema = msgspec.json.decode(data, type=dict[str, Any]).get("schema")

@@ -228,7 +228,7 @@ def test_an_invalid_run_has_its_exit_code(tmp_path: Path) -> None:
         ({"pipeline": "detection"}, "are of several pipelines: classification, detection"),
         ({"schema": SCHEMA + 1}, f"schema {SCHEMA + 1}; this version reads up to {SCHEMA}"),
         ({"requests": 0}, "no request of b succeeded"),
-        (None, "is not a run"),
+        (None, "there is no folder"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -65,6 +65,22 @@ def test_each_damage_to_each_file_is_answered(
             shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize("kind", ["nothing", "a file", "no run"])
+def test_what_is_no_run_is_said_in_the_same_words(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "folder"
+    if kind == "a file":
+        folder.touch()
+    elif kind == "no run":
+        folder.mkdir()
+    commands = [("report", folder), ("compare", folder), ("compare", folder, "--with", tmp_path)]
+    if kind == "no run":  # else it may be a pipeline that is meant
+        commands.append(("gate", folder, "--require", "p99 < 1s"))
+    told = {bench(*command).stderr for command in commands}
+    why = f"{folder} is not a run: it has no manifest.json"
+    why = why if kind == "no run" else f"there is no folder {folder}"
+    assert told == {f"error: {why}\nhint: runs are the folders in results/\n"}
+
+
 @pytest.mark.fuzz
 def test_no_damage_is_a_traceback(run: Path, experiment: Path, tmp_path: Path) -> None:
     first = random.randrange(1 << 32)

@@ -8,6 +8,7 @@ from bench.commands.show import EXIT_INVALID
 from bench.compare.likeness import THINGS
 from bench.compare.observations import EXPERIMENT
 from bench.compare.stored import Run, of_experiment, of_runs
+from bench.record.records import read_manifest
 from bench.report import terminal
 from bench.report.comparison import FORMATS, render
 from pipelines.errors import VisiontaxError
@@ -63,6 +64,8 @@ def command(
     if experiments and (len(folders) > 1 or others or by):
         raise click.UsageError(f"{experiments[0]} is an experiment, and stands alone")
     if not experiments and not others:
+        for folder in folders:
+            read_manifest(folder)  # or say that it is no run
         raise click.UsageError("say what to compare with: bench compare A... --with B...")
     if experiments:
         made = of_experiment(experiments[0])

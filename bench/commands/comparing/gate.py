@@ -81,21 +81,21 @@ def command(
     _check(what, changes=changes, against=against, file=file)
     if file:
         file.unlink(missing_ok=True)  # what an earlier gate said must not be taken for this one's
-    made = Path(what)
-    if what in tasks.PIPELINES:
-        from bench.commands.comparing.candidate import measure  # here: a stored one needs no server
+    if what not in tasks.PIPELINES:
+        return show(Path(what), require, file=file, format=format)
+    from bench.commands.comparing.candidate import measure  # here: a stored one needs no server
 
-        made = measure(context, what, thresholds=require, against=against, **how)
-    return show(made, require, file=file, format=format)
+    made = measure(context, what, thresholds=require, against=against, **how)
+    try:
+        return show(made, require, file=file, format=format)
+    finally:
+        say_where([made])
 
 
 def show(folder: Path, thresholds: Sequence[Threshold], *, file: Path | None, format: str) -> int:
-    """Print what is decided, write the JUnit file, name the folder, return the exit code."""
-    try:
-        gate = judge(folder, thresholds)
-        if file:
-            file.write_bytes(junit(gate))
-        terminal.show(render(gate, format=format), format=format)
-    finally:
-        say_where([folder])
+    """Print what is decided, write the JUnit file, return the exit code."""
+    gate = judge(folder, thresholds)
+    if file:
+        file.write_bytes(junit(gate))
+    terminal.show(render(gate, format=format), format=format)
     return gate.exit_code
