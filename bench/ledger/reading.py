@@ -11,7 +11,7 @@ from bench.ledger.mix import groups
 from bench.ledger.summary import Summary, summarise
 from bench.ledger.verdict import judge
 from bench.record import records, trace
-from pipelines.errors import ResultsError
+from pipelines.errors import DEAD_MODEL, ResultsError
 from pipelines.spans import Request
 
 
@@ -20,7 +20,8 @@ class Reading:
     """A stored run, also one that was cut off.
 
     `ledger` is of all its successful requests, whenever they were due; `failed` counts, by their
-    error, the others that were due in the window of measurement, `failed_images` by their image.
+    error, the others that were due in the window of measurement, or that found a process of the
+    server dead; `failed_images` by their image.
     """
 
     folder: Path
@@ -85,9 +86,11 @@ def summary_of(folder: Path) -> Summary:
 
 
 def _telling(folder: Path, manifest: records.Manifest, places: Counter[Path]) -> Iterator[Request]:
-    """The requests, but of the failed ones only those that were due in the window."""
+    """The requests, but of the failed ones only those that were due in the window, and those that
+    ended the run: one may have waited for a dead process since the warm-up.
+    """
     start, end = manifest.window_start_ns, manifest.window_end_ns
     for request in records.read_requests(folder, schema=manifest.schema, places=places):
-        due = request.due_ns
-        if request.error is None or (due >= start and (end is None or due < end)):
+        counts = request.due_ns >= start and (end is None or request.due_ns < end)
+        if request.error is None or counts or DEAD_MODEL in request.error:
             yield request

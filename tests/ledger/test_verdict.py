@@ -1,12 +1,15 @@
 """A run that cannot be trusted says so, with the reason and the cure."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
-from experiments import manifest
+from experiments import MS, manifest, request, write_run
 from test_stats import ledger
 
+from bench.ledger.reading import summary_of
 from bench.ledger.verdict import CODES, judge
+from pipelines.errors import DEAD_MODEL
 from pipelines.spans import OTHER
 
 GOOD = {"send": 1.0, "inference": 9.0}
@@ -57,6 +60,16 @@ def test_missing_traces() -> None:
     assert codes(rows, joined=[False] + [True] * 199) == {"UNJOINED": False}
     assert codes(rows, joined=[False] * 20 + [True] * 180) == {"UNJOINED": True}
     assert codes(rows, joined=[False] * 200) == {"NO_TRACE": True}
+
+
+def test_a_model_that_died_in_the_warm_up_is_on_the_record(tmp_path: Path) -> None:
+    """Triton answers some time later; by then requests of others may count already."""
+    late = request(0, 0, {"queue": 200.0}, error=f"Stub process 'a{DEAD_MODEL}.")
+    counted = [request(number, number * 10 * MS, {"inference": 10.0}) for number in range(10, 20)]
+    made = manifest(window_start_ns=100 * MS, window_end_ns=200 * MS)
+    summary = summary_of(write_run(tmp_path / "run", made, [late, *counted]))
+    assert (summary.requests, summary.errors, summary.valid) == (11, 1, False)
+    assert "SERVER_DIED" in {issue.code for issue in summary.issues}
 
 
 def test_the_fake_engine_needs_no_trace() -> None:
