@@ -169,7 +169,8 @@ def command(folder: Path, server: str | None, broker: str | None, workers: tuple
     print("watching", flush=True)
     served = server_processes(server) if server else []
     brokering = server_processes(broker) if broker else []
-    with (folder / SAMPLES).open("ab") as file:
+    disk_is_full = contextlib.suppress(OSError, VisiontaxError)  # the load says so
+    with disk_is_full, (folder / SAMPLES).open("ab") as file:
         while True:
             sample(generator_processes(folder, parent), role="generator", into=file)
             sample(served, role="server", into=file)
@@ -182,7 +183,9 @@ def command(folder: Path, server: str | None, broker: str | None, workers: tuple
             if select.select([sys.stdin], [], [], INTERVAL_S)[0]:
                 break
             trace.fetch()
-    trace.finish()
+    select.select([sys.stdin], [], [])
+    with disk_is_full:
+        trace.finish()
 
 
 if __name__ == "__main__":

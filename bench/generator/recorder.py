@@ -4,6 +4,7 @@ While a request is in flight nothing is formatted: finished requests wait in mem
 a few times a second.
 """
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,7 @@ class Recorder:
         self._pipeline = pipeline
         self._failed = failed
         self.paused = False
+        self._full = False
         self._waiting: list[Finished] = []
         self._encoder = msgspec.json.Encoder()
         self._file = (folder / f"requests-{os.getpid()}.jsonl").open("ab", buffering=0)
@@ -59,11 +61,14 @@ class Recorder:
         """Write what waits."""
         waiting, self._waiting = self._waiting, []
         lines = [self._encoder.encode(self._request(one)) for one in waiting]
-        if not lines:
+        if not lines or self._full:
             return
+        data = b"\n".join(lines) + b"\n"
         try:
-            self._file.write(b"\n".join(lines) + b"\n")
+            if self._file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
+            self._full = True  # a line may be cut off, and none may come after it
             self._failed(error)
 
     def _request(self, one: Finished) -> Request:

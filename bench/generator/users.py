@@ -6,6 +6,7 @@ that failed, so whatever the generator needs in between is on the record, as the
 
 import argparse
 import contextlib
+import functools
 import itertools
 import logging
 import os
@@ -69,7 +70,8 @@ class _Run:
         self.turns = Turns()
         self.opened = False
         self.ends_ns = array("q")
-        self.broken = False
+        self.broken = 0
+        """The exit code of a load that had to end, 0 of one that had not."""
         self.refused: Runner | None = None
 
 
@@ -151,7 +153,9 @@ def begin(environment: Environment, **_: Any) -> None:
         _run.ends_ns = array("q")
         if not isinstance(runner, MasterRunner) and spec.recorded:
             _run.recorder = Recorder(
-                Path(spec.folder), pipeline=asked.pipeline, failed=_disk_failed
+                Path(spec.folder),
+                pipeline=asked.pipeline,
+                failed=functools.partial(_disk_failed, environment),
             )
         folder = Path(spec.folder) if spec.folder else None
         if folder and not isinstance(runner, MasterRunner):
@@ -233,19 +237,24 @@ def _load(images: ImageSet) -> None:
         _images[images.name] = [path.read_bytes() for path in images.paths] or [b""]
 
 
-def _disk_failed(error: OSError) -> None:
-    if not _run.broken:
-        _run.broken = True
-        _log.error("the records cannot be written: %s; free some space and run again", error)
+def _disk_failed(environment: Environment, error: object) -> None:
+    said = f"the records cannot be written: {error}; free some space and run again"
+    _break(environment, said, code=os.EX_IOERR)
 
 
 def _server_died(environment: Environment, error: Exception) -> None:
     """End the run: Triton starts a model's process no more, and each request to it takes long."""
-    if not _run.broken and isinstance(environment.runner, LocalRunner):
-        _run.broken = True
-        _log.error("a process of Triton has died: %s; its log says why; start it again", error)
-        headless = environment.parsed_options and environment.parsed_options.headless
-        gevent.spawn(environment.runner.quit if headless else environment.runner.stop)
+    _break(environment, f"a process of Triton has died: {error}; its log says why; start it again")
+
+
+def _break(environment: Environment, said: str, *, code: int = 1) -> None:
+    """End a run of which there is nothing more to be had."""
+    if not _run.broken:
+        _run.broken = code
+        _log.error(said)
+        if isinstance(environment.runner, LocalRunner):
+            headless = environment.parsed_options and environment.parsed_options.headless
+            gevent.spawn(environment.runner.quit if headless else environment.runner.stop)
 
 
 @events.test_stopping.add_listener
@@ -273,11 +282,14 @@ def end(environment: Environment, **_: Any) -> None:
         distributed = isinstance(environment.runner, MasterRunner)
         if distributed:
             _await_workers(environment)
-        session.finish(ends_ns=None if distributed else _run.ends_ns)
+        try:
+            session.finish(ends_ns=None if distributed else _run.ends_ns)
+        except VisiontaxError as error:
+            _disk_failed(environment, error)
         tell(environment, folder=None)
         print(f"results: {session.folder}", file=sys.stderr, flush=True)
     if _run.broken:
-        environment.process_exit_code = 1
+        environment.process_exit_code = _run.broken
 
 
 def _await_workers(environment: Environment) -> None:

@@ -4,6 +4,7 @@ A folder of results may come from a stranger: what is read here is a regular fil
 and whatever else it is, is one ResultsError that names it.
 """
 
+import contextlib
 import re
 import stat
 from collections import Counter
@@ -47,6 +48,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         partial.write_bytes(data)
         partial.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise ResultsError(f"cannot write {path}: {error.strerror}") from error
 
 

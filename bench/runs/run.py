@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from bench.record import folders, records, scenario
 from bench.runs.equipment import crew
 from bench.runs.progress import Progress, say_where
 from pipelines import paths
-from pipelines.errors import ServerError, VisiontaxError
+from pipelines.errors import ResultsError, ServerError, VisiontaxError
 from pipelines.paths import REPOSITORY
 from pipelines.processes import Child
 from pipelines.servers import control
@@ -126,6 +127,12 @@ def _load(plan: Plan, workers: list[Child], *, tick: Callable[[], None]) -> Path
     if code < 0 and (folder / records.MANIFEST).exists():
         say_where([folder])
         raise _killed(signal.Signals(-code), plan.settings, folder)
+    if code == os.EX_IOERR:
+        say_where([folder])
+        raise ResultsError(
+            f"the records cannot be written: is the disk of {folder} full?",
+            hint="free some space and run again; what was recorded until then is kept",
+        )
     if code and not (folder / records.MANIFEST).exists():
         said = load.complaint()
         (folder / LOG).unlink()

@@ -449,6 +449,24 @@ def test_a_disk_that_seems_full_is_refused(tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_disk_that_is_full_in_mid_run_ends_it(tmp_path: Path) -> None:
+    """Here no file may be larger: writing fails in the same way, in the middle of a line."""
+    given = (*SMALL, "--transport", "fake", "--users", 4, "--duration", "10m")
+    done = run(("prlimit", "--fsize=600000", *RUN), *given, "--results", tmp_path)
+    folder = only_run(tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-3:] == [
+        f"results: {folder}",
+        f"error: the records cannot be written: is the disk of {folder} full?",
+        "hint: free some space and run again; what was recorded until then is kept",
+    ]
+    (requests,) = folder.glob("requests-*.jsonl")
+    assert requests.stat().st_size == 600_000
+    _, summary = report(folder)
+    assert summary["requests"] > 100
+
+
 @pytest.fixture(scope="module")
 def fake_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real run against the fake engine, with a mix of images."""
