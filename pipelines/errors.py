@@ -9,6 +9,8 @@ VisiontaxError          anything the user can act on; the command line prints it
 └── ResultsError        a results folder cannot be written, read or understood
 """
 
+import errno
+
 DEAD_MODEL = "' is not healthy"
 """What Triton says of a Python model whose process has died, which it does not start again."""
 
@@ -26,10 +28,23 @@ def words(error: Exception) -> str:
     return str(error) if isinstance(error, VisiontaxError) else f"{type(error).__name__}: {error}"
 
 
+_WRITABLE = (
+    "this user must be able to write there: models, images and logs go into triton_repo/ and "
+    "build/ of the checkout, results where --results says"
+)
+_CURES = {
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _WRITABLE),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space and run again"),
+}
+"""What helps against an operating system's error, by its number."""
+
+
 def complaint(error: Exception) -> str:
     """Return the lines that a command ends with: the error, and its hint where it has one."""
-    hint = getattr(error, "hint", "")
-    return f"error: {error}" + (f"\nhint: {hint}" if hint else "")
+    said, hint = str(error), getattr(error, "hint", "")
+    if isinstance(error, OSError) and error.filename is not None:
+        said, hint = f"{error.filename}: {error.strerror}", _CURES.get(error.errno or 0, "")
+    return f"error: {said}" + (f"\nhint: {hint}" if hint else "")
 
 
 class ImageError(VisiontaxError):

@@ -186,6 +186,7 @@ def command(folder: Path, server: str | None, broker: str | None, workers: tuple
     select.select([sys.stdin], [], [])
     with disk_is_full:
         trace.finish()
+    processes.sweep_shared_memory()  # a generator that was killed has left its own
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from pathlib import Path
 import click
 
 from bench.prepare.packages import Package, ask_npm, ask_pip, need_sha256, sha256_of, unpack_npm
+from pipelines.paths import BUILD
 
-DOWNLOADS = Path("build/downloads")
+DOWNLOADS = BUILD / "downloads"
 
 
 @dataclass(frozen=True)

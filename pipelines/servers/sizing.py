@@ -57,9 +57,12 @@ def size(repository: Path, sizes: Sizes, *, plans: bool) -> None:
             text = _by_tensorrt(text)
         instances = _instances(config.parent.name, sizes, on_gpu=on_gpu)
         sized = config.parent / "configs" / f"{SIZED}.pbtxt"
+        text = f"{text}\ninstance_group [ {{ {instances} }} ]\n"
+        if sized.exists() and sized.read_text() == text:
+            continue  # the repository may be one that only others write to
         sized.parent.mkdir(exist_ok=True)
         partial = sized.with_name(f"{sized.name}.{os.getpid()}")  # another server may be reading it
-        partial.write_text(f"{text}\ninstance_group [ {{ {instances} }} ]\n")
+        partial.write_text(text)
         partial.replace(sized)
 
 

@@ -116,8 +116,14 @@ def start(
 
     The server ends with this process, however that ends. Call `wait_ready` before use; `load` adds
     models later.
-    Raises ServerError when something is missing or the port is taken.
+    Raises ServerError when something is missing, the port is taken, or there is a space in the path
+    of `folder`: Triton hands paths to a shell as they are.
     """
+    if " " in str(folder.resolve()):
+        raise ServerError(
+            f"Triton cannot run models below a folder with a space in its name: {folder.resolve()}",
+            hint="move the checkout, or start Triton elsewhere and say where with --server",
+        )
     parts = installation()
     sizes = sizes or default_sizes()
     require(sizes.device)
@@ -127,6 +133,9 @@ def start(
     processes.sweep_folders(folder.parent, name=_COMPOSED)
     size(repository, sizes, plans=False)  # it has no tensorrt backend
     composed = backend_directory(parts, backends, into=folder / _COMPOSED)
+    if " " in str(repository.resolve()):
+        (composed / "repository").symlink_to(repository.resolve())
+        repository = composed / "repository"
     command = [
         str(parts.binary),
         *options(repository, composed, port=chosen),

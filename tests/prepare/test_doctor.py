@@ -67,9 +67,9 @@ def test_an_ensemble_needs_its_version_folder(project: Path) -> None:
     assert look(project)["models"].detail == "not built: whole"
 
 
-def test_outside_the_project_the_cure_is_to_go_there(tmp_path: Path) -> None:
+def test_without_the_model_repository_the_cure_is_a_clone(tmp_path: Path) -> None:
     found = look(tmp_path)
-    assert found["models"].cure == "run it in the folder of the project"
+    assert found["models"].cure == "install it from a clone: pip install -e"
     assert {found["models"].state, found["images"].state} == {"missing"}
 
 

@@ -13,7 +13,6 @@ from pictures import GOOD, ODD
 from PIL import Image, ImageStat
 
 from bench.commands.preparing import images
-from bench.prepare import pins
 from bench.prepare.images import sets
 from bench.prepare.images.sets import build_images, images_of, need_images
 from pipelines.errors import SourceError
@@ -174,7 +173,7 @@ def test_what_has_no_images_is_an_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SourceError, match=cause) as raised:
-        images_of(spec)
+        images_of(spec, folder=tmp_path)
     assert cure in raised.value.hint
 
 
@@ -206,12 +205,10 @@ def test_nothing_is_said_of_sets_whose_content_nobody_counted(built: Path) -> No
 
 
 def test_the_command_builds_and_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    pins.DOWNLOADS.parent.mkdir()
-    pins.DOWNLOADS.symlink_to(DOWNLOADS)
+    monkeypatch.setattr(images, "IMAGES", tmp_path)
     result = CliRunner().invoke(images.command, ["--count", "2", "--sets", "small"])
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("build/images/small 2 images, median 60x70 pixels, ")
+    assert result.stdout.startswith(f"{tmp_path}/small 2 images, median 60x70 pixels, ")
     assert "making 2 small images" in result.stderr
 
 

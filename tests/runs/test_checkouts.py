@@ -109,6 +109,18 @@ def test_a_revision_that_does_not_exist_is_an_error(repository, tmp_path) -> Non
         resolve("HEAD", root=tmp_path)
 
 
+def test_without_git_or_a_checkout_the_cure_is_to_have_one(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(VisiontaxError, match="there is no git revision") as raised:
+        resolve("HEAD", root=tmp_path)
+    assert "clone the project" in raised.value.hint
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(VisiontaxError, match="there is no git revision") as raised:
+        resolve("HEAD", root=repository)
+    assert "apt install git" in raised.value.hint
+
+
 def test_a_shallow_clone_is_told_to_fetch_more(repository, tmp_path) -> None:
     (repository / "more").touch()
     commit(repository, "more")

@@ -19,6 +19,7 @@ from pipelines import paths, processes
 from pipelines.errors import ServerError
 from pipelines.servers import control, triton
 from pipelines.servers.device import CPU, Device
+from pipelines.servers.sizing import Sizes
 from pipelines.topologies.choose import Setup, pipeline
 
 pytestmark = pytest.mark.usefixtures("triton_parts")
@@ -100,6 +101,27 @@ def test_it_says_when_triton_dies(tmp_path: Path) -> None:
     errors = [line for line in log.read_text().splitlines() if line.startswith("error:")]
     assert errors == ["error: Triton ended by itself with code -9"]
     assert "hint: see " in log.read_text()
+
+
+def test_the_model_repository_may_have_spaces_in_its_path(tmp_path: Path) -> None:
+    repository = tmp_path / "my models"
+    repository.mkdir()
+    for model in ("classification_opencv", "preprocess_classification_opencv", "mobilenetv2"):
+        shutil.copytree(paths.REPOSITORY / model, repository / model)
+    sizes = Sizes(preprocess=1, inference=1)
+    with triton.start(
+        tmp_path / "server", repository=repository, sizes=sizes, models=["classification_opencv"]
+    ) as server:
+        server.wait_ready()
+        with contextlib.closing(pipeline(Setup(server=server.url))) as ask:
+            assert ask(GOOD, request_id="t").answer is not None
+
+
+def test_where_triton_cannot_run_models_it_is_not_started(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match="a space in its name") as caught:
+        triton.start(tmp_path / "my dir")
+    assert "--server" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("offset", [0, 1, 2], ids=["http", "grpc", "metrics"])

@@ -1,7 +1,6 @@
 """`bench doctor`: what this machine can run and what is missing."""
 
 import textwrap
-from pathlib import Path
 
 import click
 
@@ -10,6 +9,7 @@ from bench.prepare.doctor.host import Check, Host
 from bench.record.files import as_json
 from bench.report import terminal
 from bench.report.formats import text_table
+from pipelines import paths
 
 _FOUND_WIDTH = 74
 """Columns that are left beside the longest names."""
@@ -44,7 +44,7 @@ def command(style: str) -> None:
 
     Exits 1 when something necessary is missing.
     """
-    host = Host(Path.cwd())
+    host = Host(paths.ROOT)
     checks = examine(host)
     healthy = all(check.state != "missing" for check in checks)
     if style == "json":

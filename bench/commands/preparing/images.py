@@ -26,7 +26,7 @@ def command(count: int, seed: int, sets: str) -> None:
     """Build image sets, from pinned photographs, into build/images."""
     names = [name.strip() for name in sets.split(",")]
     for folder in build_images(IMAGES, count=count, seed=seed, sets=names):
-        images = images_of(folder.name)
+        images = images_of(folder.name, folder=IMAGES)
         width, height, length = map(images.median, ("width", "height", "bytes"))
         click.echo(
             f"{folder} {len(images.paths)} images, median {width}x{height} pixels, {length} bytes"

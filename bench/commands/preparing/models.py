@@ -15,8 +15,8 @@ from pipelines.servers.sizing import size
 @click.option(
     "--repo",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path(REPOSITORY.name),
-    show_default=True,
+    default=REPOSITORY,
+    show_default="triton_repo",
     help="The model repository to fill.",
 )
 @sizes_options

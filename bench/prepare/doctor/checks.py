@@ -102,7 +102,10 @@ def _check_built(host: Host) -> Iterator[Check]:
     detail = f"not built: {', '.join(lacking)}" if lacking else f"{len(configs)} models"
     cure = "run 'bench models'"
     if not configs:
-        detail, cure = f"no model repository in {host.root}", "run it in the folder of the project"
+        detail, cure = (
+            f"no model repository in {host.root}",
+            "install it from a clone: pip install -e",
+        )
     yield need("models", configs and not lacking, detail, cure=cure)
     sets = sorted(index.parent.name for index in host.root.glob("build/images/*/index.json"))
     yield need("images", sets, ", ".join(sets) or "none built", cure="run 'bench images'")

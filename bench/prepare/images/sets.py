@@ -27,8 +27,9 @@ from bench.prepare.pins import DOWNLOADS, MEMBERS, read_members
 from bench.record.files import as_json
 from bench.record.records import Image
 from pipelines.errors import SourceError
+from pipelines.paths import BUILD
 
-IMAGES = Path("build/images")
+IMAGES = BUILD / "images"
 COUNT = 32
 SEED = 2024
 

@@ -58,13 +58,16 @@ def resolve(revision: str, *, root: Path = paths.ROOT) -> str:
     try:
         return _git("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}", at=root)
     except VisiontaxError as error:
-        shallow = (root / ".git" / "shallow").exists()
-        raise VisiontaxError(
-            f"there is no git revision {revision!r} in {root}",
-            hint="this clone is shallow: fetch more history, with 'git fetch --unshallow'"
-            if shallow
-            else "name a commit, branch or tag that 'git log' shows here",
-        ) from error
+        if shutil.which("git") is None:
+            cure = "git is not installed: apt install git"
+        elif not (root / ".git").exists():
+            cure = "this is no checkout of git: clone the project, or compare with repo=PATH"
+        elif (root / ".git" / "shallow").exists():
+            cure = "this clone is shallow: fetch more history, with 'git fetch --unshallow'"
+        else:
+            cure = "name a commit, branch or tag that 'git log' shows here"
+        said = f"there is no git revision {revision!r} in {root}"
+        raise VisiontaxError(said, hint=cure) from error
 
 
 @contextlib.contextmanager
