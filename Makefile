@@ -46,7 +46,7 @@ test: $(SETUP)  ## the whole test suite (WITHOUT="kafka java": as if they were n
 	$(PYTEST) -n 4 --dist loadfile -m "not alone" || code=$$?; \
 	exit $$code
 
-fuzz: $(SETUP)  ## mutated images and results for longer than make test (MINUTES=20)
+fuzz: $(SETUP)  ## mutated images and results, killed runs, for longer than make test (MINUTES=20)
 	@FUZZ_SECONDS=$$(( 60 * $(or $(MINUTES),20) )) $(BIN)/python -m pytest -q --timeout=0 -n 2 -m fuzz
 
 lint: $(PACKAGES)  ## style, types, import rules, and the docs' own checks

@@ -286,8 +286,14 @@ def owner(pid: int | None = None) -> str:
 def sweep_shared_memory(folder: Path = Path("/dev/shm")) -> None:
     """Remove the regions of processes that are gone, but for those of other users."""
     for name in abandoned((path.name for path in folder.iterdir()), PREFIX):
+        remove_shared_memory(name, folder)
+
+
+def remove_shared_memory(beginning: str, folder: Path = Path("/dev/shm")) -> None:
+    """Remove the regions whose names begin so, but for those of other users."""
+    for path in folder.glob(f"{beginning}*"):
         with contextlib.suppress(FileNotFoundError, PermissionError):
-            (folder / name).unlink()
+            path.unlink()
 
 
 def sweep_folders(folder: Path, *, name: str) -> None:

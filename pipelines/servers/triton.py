@@ -19,7 +19,7 @@ from pipelines import processes
 from pipelines.errors import ServerError
 from pipelines.paths import BACKENDS, BUILD, REPOSITORY
 from pipelines.processes import HOST, free_port
-from pipelines.servers import malloc
+from pipelines.servers import guard, malloc
 from pipelines.servers.control import ON_GPU as _ON_GPU
 from pipelines.servers.control import START_TIMEOUT_S, is_ready
 from pipelines.servers.device import Device, require
@@ -102,6 +102,13 @@ class Server(Service):
     ask_by = signal.SIGINT
     telling = r"^(?!.*NVML).*(^error:|\w*Error:|UNAVAILABLE|already in use)"
 
+    def stop(self) -> None:
+        """End it, and remove what it, or a model's process that was killed, has left in memory."""
+        try:
+            super().stop()
+        finally:
+            processes.remove_shared_memory(_regions(self.port))
+
 
 def start(
     folder: Path,
@@ -137,11 +144,11 @@ def start(
         (composed / "repository").symlink_to(repository.resolve())
         repository = composed / "repository"
     command = [
-        str(parts.binary),
+        *(sys.executable, "-I", guard.__file__, _regions(chosen), str(parts.binary)),
         *options(repository, composed, port=chosen),
         *(f"--load-model={model}" for model in models),
         f"--trace-config=triton,file={folder / 'trace.json'}",
-        f"--backend-config=python,shm-region-prefix-name={processes.PREFIX}-{processes.owner()}-triton",
+        f"--backend-config=python,shm-region-prefix-name={_regions(chosen)}",
     ]
     return Server(
         "Triton",
@@ -154,6 +161,11 @@ def start(
         start_timeout_s=START_TIMEOUT_S,
         patience_s=STOP_TIMEOUT_S,
     )
+
+
+def _regions(port: int) -> str:
+    """What the names of the regions of shared memory begin with that a server of ours makes."""
+    return f"{processes.PREFIX}-{processes.owner()}-triton-{port}-"
 
 
 def _wanted(repository: Path, models: Sequence[str], *, device: Device) -> list[str]:

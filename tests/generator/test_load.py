@@ -34,6 +34,7 @@ from processes import (
     family,
     loading,
     refused,
+    regions_of,
     run,
     started,
     until,
@@ -233,13 +234,15 @@ def test_killing_the_generator_loses_a_second_at_most(
     triton: triton.Server, tmp_path: Path
 ) -> None:
     folder = tmp_path / "results"
-    with loaded(LOCUST, *two_users(triton.url, 60), into=folder) as process:
+    load = (*two_users(triton.url, 60), "--transport", "shm")
+    with loaded(LOCUST, *load, into=folder) as process:
         time.sleep(1.5)  # so that the trace, fetched once a second, has some of the window
         members = family(process)
         process.kill()
         killed_ns = time.monotonic_ns()
         process.wait()
         wait_gone(members)
+    assert regions_of(process) == []
     (requests,) = only_run(folder).glob("requests-*.jsonl")
     ends = sorted(request.end_ns for request in records.read_requests(only_run(folder)))
     busy_ns = max(after - before for before, after in pairwise(ends))  # with what is not ours

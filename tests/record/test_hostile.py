@@ -1,6 +1,5 @@
 """Whatever a folder of results holds, each command answers it with a report or with one error."""
 
-import os
 import random
 import shutil
 import time
@@ -10,9 +9,8 @@ from pathlib import Path
 
 import pytest
 from hostile import DAMAGES, Damage, damaged, experiment_folder, files_of, run_folder
-from processes import bench
+from processes import FUZZ_S, bench
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "30"))
 FORMATS = ("text", "json", "html", "md")
 
 
@@ -84,7 +82,7 @@ def test_what_is_no_run_is_said_in_the_same_words(tmp_path: Path, kind: str) -> 
 @pytest.mark.fuzz
 def test_no_damage_is_a_traceback(run: Path, experiment: Path, tmp_path: Path) -> None:
     first = random.randrange(1 << 32)
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + FUZZ_S
     seed = first
     while time.monotonic() < until:
         chance = random.Random(seed)

@@ -7,13 +7,25 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from pictures import GOOD
-from processes import BENCH, alive, bench, ended, family, refused, started, until, wait_gone
+from processes import (
+    BENCH,
+    alive,
+    bench,
+    ended,
+    family,
+    refused,
+    regions_of,
+    started,
+    until,
+    wait_gone,
+)
 
 from pipelines import paths, processes
 from pipelines.errors import ServerError
@@ -91,6 +103,25 @@ def test_nothing_stays_when_it_is_killed(tmp_path: Path) -> None:
         wait_gone(members)
 
 
+def test_nothing_stays_when_it_is_killed_while_triton_starts(tmp_path: Path) -> None:
+    """Then the processes of Triton's models would wait for it, longer than here is waited."""
+    command = (*BENCH, "serve", "classification")
+    with started(command, log=tmp_path / "serve.log") as process:
+        until(lambda: any(map(_is_stub, family(process))), "a model's process")
+        time.sleep(0.3)
+        members = family(process)
+        process.kill()
+        process.wait()
+        until(lambda: not alive(members), "everything ends", timeout_s=30)
+    assert regions_of(process) == []
+
+
+def _is_stub(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return "python_backend_stub" in process.exe()
+    return False
+
+
 def test_it_says_when_triton_dies(tmp_path: Path) -> None:
     log = tmp_path / "serve.log"
     with serving(log) as process:
@@ -100,6 +131,7 @@ def test_it_says_when_triton_dies(tmp_path: Path) -> None:
         wait_gone(members)
     errors = [line for line in log.read_text().splitlines() if line.startswith("error:")]
     assert errors == ["error: Triton ended by itself with code -9"]
+    assert regions_of(process) == []
     assert "hint: see " in log.read_text()
 
 

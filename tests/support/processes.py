@@ -15,12 +15,15 @@ import psutil
 import pytest
 
 from bench.commands import cli
-from pipelines.processes import Child
+from pipelines.processes import Child, owner
 
 ROOT = Path(__file__).parents[2]
 PYTHON = sys.executable
 BENCH = (PYTHON, "-m", "bench")
 LOCUST = (PYTHON, "-m", "locust", "-f", str(ROOT / "bench" / "load.py"))
+FUZZ_S = float(os.environ.get("FUZZ_SECONDS", "30"))
+"""How long each fuzzer goes on."""
+
 TIMEOUT_S = 200.0
 """Far longer than anything takes that ends, also where the machine is busy."""
 
@@ -148,3 +151,9 @@ def until(true: Callable[[], Any], what: str, *, timeout_s: float = TIMEOUT_S) -
 def wait_gone(processes: list[psutil.Process]) -> None:
     """Fail unless all of the processes end soon."""
     until(lambda: not alive(processes), "everything ends")
+
+
+def regions_of(process: subprocess.Popen[Any]) -> list[Path]:
+    """What it, or a server that it has started, has left in shared memory."""
+    tag = owner(process.pid)
+    return [path for path in Path("/dev/shm").iterdir() if tag in path.name.split("-")]
