@@ -34,7 +34,14 @@ from bench.prepare.images.sets import ImageSet, images_of
 from bench.record.records import Image
 from bench.record.scenario import TENSOR, Settings
 from pipelines import paths, tasks
-from pipelines.errors import DEAD_MODEL, EngineError, ServerError, VisiontaxError, complaint
+from pipelines.errors import (
+    DEAD_MODEL,
+    EngineError,
+    ResultsError,
+    ServerError,
+    VisiontaxError,
+    complaint,
+)
 from pipelines.servers import control, malloc, triton
 from pipelines.topologies import choose
 from pipelines.topologies.outcome import Outcome
@@ -237,21 +244,23 @@ def _load(images: ImageSet) -> None:
         _images[images.name] = [path.read_bytes() for path in images.paths] or [b""]
 
 
-def _disk_failed(environment: Environment, error: object) -> None:
-    said = f"the records cannot be written: {error}; free some space and run again"
-    _break(environment, said, code=os.EX_IOERR)
+def _disk_failed(environment: Environment, error: OSError | ResultsError) -> None:
+    said = f"the records cannot be written: {getattr(error, 'strerror', error)}"
+    _break(environment, ResultsError(said, hint="free some space and run again"), code=os.EX_IOERR)
 
 
 def _server_died(environment: Environment, error: Exception) -> None:
     """End the run: Triton starts a model's process no more, and each request to it takes long."""
-    _break(environment, f"a process of Triton has died: {error}; its log says why; start it again")
+    said = f"a process of Triton has died: {error}"
+    _break(environment, ServerError(said, hint="its log says why; start it again"))
 
 
-def _break(environment: Environment, said: str, *, code: int = 1) -> None:
+def _break(environment: Environment, error: VisiontaxError, *, code: int = 1) -> None:
     """End a run of which there is nothing more to be had."""
     if not _run.broken:
         _run.broken = code
-        _log.error(said)
+        with contextlib.suppress(OSError):  # the log may be on the disk that is full
+            print(complaint(error), file=sys.stderr, flush=True)
         if isinstance(environment.runner, LocalRunner):
             headless = environment.parsed_options and environment.parsed_options.headless
             gevent.spawn(environment.runner.quit if headless else environment.runner.stop)
@@ -284,7 +293,7 @@ def end(environment: Environment, **_: Any) -> None:
             _await_workers(environment)
         try:
             session.finish(ends_ns=None if distributed else _run.ends_ns)
-        except VisiontaxError as error:
+        except ResultsError as error:
             _disk_failed(environment, error)
         tell(environment, folder=None)
         print(f"results: {session.folder}", file=sys.stderr, flush=True)

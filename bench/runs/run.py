@@ -129,10 +129,7 @@ def _load(plan: Plan, workers: list[Child], *, tick: Callable[[], None]) -> Path
         raise _killed(signal.Signals(-code), plan.settings, folder)
     if code == os.EX_IOERR:
         say_where([folder])
-        raise ResultsError(
-            f"the records cannot be written: is the disk of {folder} full?",
-            hint="free some space and run again; what was recorded until then is kept",
-        )
+        raise disk_failed(folder)
     if code and not (folder / records.MANIFEST).exists():
         said = load.complaint()
         (folder / LOG).unlink()
@@ -146,6 +143,14 @@ def _load(plan: Plan, workers: list[Child], *, tick: Callable[[], None]) -> Path
                 click.echo(line, err=True)
         (folder / LOG).unlink()
     return folder
+
+
+def disk_failed(folder: Path) -> ResultsError:
+    """What to say of a load that has ended with EX_IOERR; its own words may be lost too."""
+    return ResultsError(
+        f"the records cannot be written: is the disk of {folder} full?",
+        hint="free some space and run again; what was recorded until then is kept",
+    )
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """A load generator that stands ready, and asks only while it has the turn."""
 
+import os
 import signal
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from bench.runs.equipment import folder
 from bench.runs.experiments.checkouts import Checkout
 from bench.runs.experiments.side import Side
 from bench.runs.experiments.start import as_child
-from bench.runs.run import LOG, Plan
+from bench.runs.run import LOG, Plan, disk_failed
 from pipelines.errors import ServerError, VisiontaxError
 from pipelines.processes import Child
 from pipelines.servers import control
@@ -76,6 +77,8 @@ class Load:
         self.child.process.send_signal(signal.SIGUSR2)
         deadline = time.monotonic() + TURN_TIMEOUT_S
         while (since_ns := self._turn(running=running)) is None:
+            if self.child.process.poll() == os.EX_IOERR:
+                raise disk_failed(self.folder)
             if not self.child.alive:
                 said = self.child.complaint()
                 raise VisiontaxError(f"{self.child.name} has failed: {said.words}", hint=said.hint)
