@@ -8,7 +8,6 @@ import contextlib
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from bench.ledger import reading
 from bench.record import records
 from pipelines import processes
 from pipelines.errors import ResultsError
+from pipelines.processes import Child
 from pipelines.spans import Request
 
 MARK = "VISIONTAX_KILLS"
@@ -80,16 +80,8 @@ class Family:
 
     def __init__(self, command: Sequence[str], *, log: Path) -> None:
         self._mark, self._met = uuid.uuid4().hex, set[psutil.Process]()
-        with log.open("wb") as said:
-            self.head = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=environment() | {MARK: self._mark},
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-            )
+        marked = environment() | {MARK: self._mark}
+        self.head = Child("the run", command, log=log, folder=ROOT, environment=marked).process
 
     def living(self, pattern: str = "") -> list[psutil.Process]:
         """Those whose command line matches."""
@@ -202,7 +194,6 @@ def _until(true: Callable[[], object], *, within_s: float) -> object:
 
 def main(times: int, seed: int, folder: Path, *victims: str) -> int:
     """Kill each of the victims so many times; how often something did not hold."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     faulty = 0
     for number in range(times):
         for victim in victims or VICTIMS:

@@ -5,8 +5,6 @@ the first tenth of the requests (least squares), in MB per million requests.
 """
 
 import re
-import signal
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -17,6 +15,7 @@ import psutil
 from processes import BENCH, ROOT, environment, family
 
 from bench.report.formats import text_table
+from pipelines.processes import Child
 
 EVERY_S = 2.0
 KINDS = {
@@ -45,15 +44,14 @@ def main(wanted: int, users: int, folder: Path) -> None:
     command = [*BENCH, "run", "classification", "--images", "small", "--duration", "10h"]
     command += ["--users", str(users), "--results", str(folder)]
     taken: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    with subprocess.Popen(command, cwd=ROOT, env=environment(), start_new_session=True) as process:
-        while process.poll() is None and (done := requests_in(folder)) < wanted:
-            for one in family(process):
+    with Child("the run", command, folder=ROOT, environment=environment()) as child:
+        while child.alive and (done := requests_in(folder)) < wanted:
+            for one in family(child.process):
                 try:
                     taken[named(one)].append((done, one.memory_full_info().uss / 1e6))
                 except psutil.Error:
                     continue
             time.sleep(EVERY_S)
-        process.send_signal(signal.SIGINT)
     total = requests_in(folder)
     rows = []
     for name, samples in sorted(taken.items()):
