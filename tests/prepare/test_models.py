@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import networks
@@ -220,7 +221,10 @@ def test_without_a_gpu_nothing_is_built_for_one(
     assert not list(tmp_path.iterdir())
 
 
-def test_on_a_gpu_its_graphs_are_made_on_it(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_its_graphs_are_made_on_it(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = shutil.copytree(repo, tmp_path / "repo")  # the graphs made here are empty
     made: list[tuple[str, int | None]] = []
 
     def serialize(path: Path, model_input: object, *, gpu: int | None) -> None:
