@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
+unexport PYTHONDONTWRITEBYTECODE  # hundreds of processes would compile all modules anew
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +15,7 @@ PACKAGES := $(VENV)/.stamp
 MODELS := build/models.stamp
 IMAGES := build/images.stamp
 MODEL_SOURCES := $(wildcard bench/prepare/*.py bench/prepare/pins.toml bench/prepare/dnns/*.py pipelines/tasks/*.py pipelines/preprocess/*.py \
-	triton_repo/*/config.pbtxt)
+	triton_repo/*/task.toml)
 IMAGE_SOURCES := $(wildcard bench/prepare/packages.py bench/prepare/pins.* bench/prepare/images/*.py)
 SETUP := $(PACKAGES) $(MODELS) $(IMAGES)
 KAFKA := build/kafka.stamp
@@ -25,7 +26,7 @@ PYTEST = $(BIN)/python -m pytest -q --without="$(WITHOUT)" $(if $(filter random,
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header $(if $(UPGRADE),--upgrade)
 
-.PHONY: help setup kafka demo serve test fuzz lint clean lock FORCE
+.PHONY: help setup kafka demo serve test fuzz docs lint clean lock FORCE
 
 help:  ## this list
 	@grep -E '^[a-z]+: .*## |^[a-z]+:  ## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -43,11 +44,14 @@ serve: $(SETUP)  ## start the inference server and keep it running
 test: $(SETUP)  ## the whole test suite (WITHOUT="kafka java": as if they were not here; ORDER=random SEED=1)
 	@code=0; \
 	$(PYTEST) -m alone || code=$$?; \
-	$(PYTEST) -n 4 --dist loadfile -m "not alone" || code=$$?; \
+	$(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" || code=$$?; \
 	exit $$code
 
 fuzz: $(SETUP)  ## mutated images and results, killed runs, for longer than make test (MINUTES=20)
 	@FUZZ_SECONDS=$$(( 60 * $(or $(MINUTES),20) )) $(BIN)/python -m pytest -q --timeout=0 -n 2 -m fuzz
+
+docs: $(SETUP)  ## measure what the documents show, about half an hour, and draw their pictures
+	@$(BIN)/python scripts/docs.py
 
 lint: $(PACKAGES)  ## style, types, import rules, and the docs' own checks
 	@$(BIN)/ruff check .
@@ -64,7 +68,8 @@ lock: $(PACKAGES)  ## pin the packages after a change of pyproject.toml (UPGRADE
 clean:  ## remove all that setup made; results stay
 	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	@grep -l "^# Written by 'bench models'" triton_repo/*/config.pbtxt 2>/dev/null | xargs -r dirname | xargs -r rm -rf || true
+	@grep -l "^# Written by 'bench models' .* is lost" triton_repo/*/config.pbtxt 2>/dev/null | xargs -r dirname | xargs -r rm -rf || true
+	@grep -l "^# Written by 'bench models' .* left alone" triton_repo/*/config.pbtxt 2>/dev/null | xargs -r rm -f || true
 	@find triton_repo -name built.json -printf '%h\n' | xargs -r rm -rf
 	@rm -rf triton_repo/*/configs
 

@@ -22,7 +22,7 @@ class Stage:
     meaning: str
 
 
-_INFERENCE, _COPY, _PREPROCESS, _QUEUE, _BROKER, _TRANSFER = 6, 5, 4, 3, 2, 1
+_INFERENCE, _COPY, _PREPROCESS, _QUEUE, _BROKER, _TRANSFER, _ALL = 6, 5, 4, 3, 2, 1, 0
 
 STAGES: dict[str, Stage] = {
     name: Stage(name, priority, meaning)
@@ -43,13 +43,14 @@ STAGES: dict[str, Stage] = {
         ("output", _COPY, "results copied out of the model"),
         ("postprocess", _PREPROCESS, "raw outputs to an answer: top-k, boxes, masks"),
         ("gather", _BROKER, "putting the answers of all crops together"),
+        ("server", _ALL, "with a server that cannot be seen into, and on the way there and back"),
         ("receive", _TRANSFER, "server starts to send until the client has all"),
         ("parse", _TRANSFER, "unpacking the reply"),
     )
 }
 """Every stage by name, in the order in which a request passes them. `other` is what is left."""
 
-OTHER = "other"
+OTHER, SERVER = "other", "server"
 
 HOP = ("publish", "broker", "consume")
 """The stages of a message on its way from who packs it to who unpacks it."""

@@ -19,7 +19,7 @@ from pipelines.errors import BrokerError, VisiontaxError, complaint
 from pipelines.servers import malloc
 from pipelines.topologies.brokered.messages import STAGES
 from pipelines.topologies.brokered.stages import First, Second
-from pipelines.topologies.scenario import Setup, click_options
+from pipelines.topologies.scenario import SERVER, Setup, click_options
 
 WAIT_S = 0.5
 _AGAIN_S = 0.5
@@ -79,7 +79,10 @@ class Loop:
 
 @click.command(
     params=click_options(
-        Setup, without=("pipeline", "grpc_port"), topology={"type": click.Choice(list(BROKERS))}
+        Setup,
+        without=("pipeline", "grpc_port", "only"),
+        topology={"type": click.Choice(list(BROKERS))},
+        server={"type": SERVER, "help": "HTTP address of a running Triton."},
     )
 )
 @click.argument("chain", type=click.Choice([chain.name for chain in tasks.chains()]))
@@ -107,7 +110,9 @@ def command(
     if setup.traced and not server:
         raise VisiontaxError("it is not said where Triton is", hint="say it with --server")
     link = broker(str(setup.topology), str(setup.broker))
-    ask = engine(setup.transport, server, service_s=setup.service_s)
+    ask = engine(
+        setup.transport, server, service_s=setup.service_s, service_times=setup.service_times
+    )
     worker = (First if stage == "first" else Second)(link, ask, setup)
     loop = Loop(link, worker, f"{stage} stage of {chain}", ready_file)
     processes.end_on_signals(loop.stop)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from brokers import kind, link, no_leftovers, running, topic, url  # noqa: F401
 from browser import browser  # noqa: F401
+from loads import forgiving  # noqa: F401
 from need import NEEDS, hide, need_built
 
 from bench.prepare.repository import models_of
@@ -44,11 +47,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"for this order again: {again}")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the server."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what uses the server, and begin with the files in which most does: they take longest."""
+    using = Counter[Path]()
     for item in items:
-        if {"triton", "triton_parts"} & set(getattr(item, "fixturenames", ())):
+        names = set(getattr(item, "fixturenames", ()))
+        using[item.path] += bool({"triton", "triton_parts", "running"} & names)
+        if {"triton", "triton_parts"} & names:
             item.add_marker("triton")
+    if not getattr(config.option, "randomly_seed", None):
+        items.sort(key=lambda item: -using[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -67,9 +75,15 @@ def triton(
     triton_parts: None,  # noqa: ARG001
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[triton.Server]:
-    """A ready embedded Triton that serves classification; a test loads what else it asks for."""
-    models = models_of(["classification"])
-    with embedded.start(tmp_path_factory.mktemp("triton"), models=models) as started:
+    """A ready embedded Triton that serves classification; a test loads what else it asks for.
+
+    In the checkout's own repository other servers write how many instances they serve. Here it is
+    few: each is a process that takes a quarter of a second of a core to start.
+    """
+    folder, models = tmp_path_factory.mktemp("triton"), models_of(["classification"])
+    repository = shutil.copytree(paths.REPOSITORY, folder / "repository")
+    sizes = embedded.Sizes(preprocess=1, inference=2)
+    with embedded.start(folder, repository=repository, models=models, sizes=sizes) as started:
         started.wait_ready()
         yield started
         started.process.kill()  # asked to end, it would first wait for all connections to it

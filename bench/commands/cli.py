@@ -16,10 +16,9 @@ from pipelines.processes import end_on_signals
 
 SELFCHECK = {
     "overhead": "Measure what tracing and recording cost.",
-    "calibrate": "Measure how fast the load generator itself can go.",
+    "generator": "Measure how fast the load generator itself can go, and how late it is.",
     "scale": "Measure how long the analysis of many requests takes.",
     "brokers": "Compare message brokers by themselves, and with a chain's hop.",
-    "plain": "Compare the served pipeline with a plain FastAPI server.",
     "alarms": "Measure how often the gate is wrong, with real jobs.",
 }
 """The commands of `bench selfcheck`, each a module of that name."""
@@ -28,9 +27,15 @@ GROUPS = {
     "measuring": {
         "run": "Load a pipeline and print where the time went.",
         "report": "Print the report of stored runs.",
-        "demo": "Run small, medium and large images through all three ways.",
-        "sweep": "Sweep a chain's fan-out in every topology.",
-        "matrix": "Compare places of preprocessing beside inference alone.",
+        "export": "Write runs as other tools' files: Parquet, OpenTelemetry, Bencher ...",
+        "trace": "Write a run's slowest requests, span by span, for ui.perfetto.dev.",
+        "attach": "Load a server that you run, and print where its time goes.",
+        "collect": "Bring what workers on other hosts recorded into a run.",
+        "ingest": "Report production traffic that Triton recorded.",
+        "study": "Run an experiment that a file describes, as a table and a page.",
+        "paper": "Test what the paper claims: its figures, and this machine's.",
+        "curve": "Find the knee: throughput and latency by rate, or by users.",
+        "slo": "Find the highest rate that holds a latency.",
     },
     "comparing": {
         "ab": "Compare two settings, repositories or revisions in turns.",
@@ -40,6 +45,8 @@ GROUPS = {
     },
     "preparing": {
         "serve": "Start the embedded Triton and keep it until Ctrl-C.",
+        "add": "Add a model of your own: from then on it is a pipeline.",
+        "remove": "Remove a model that was added.",
         "models": "Build the models of the repository.",
         "plans": "Build TensorRT plans of the DNNs, where there is a GPU.",
         "images": "Make image sets: photographs, faces and lines of text.",
@@ -51,6 +58,9 @@ GROUPS = {
     },
 }
 """The commands by group, each with its line in the help."""
+
+SHORTCUTS = {"demo": "demo", "sweep": "broker", "matrix": "overhead"}
+"""Other names of studies as commands."""
 
 EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 
@@ -67,6 +77,10 @@ class _Lazy(click.Group):
         return [name for group in self._groups.values() for name in group]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in SHORTCUTS and self._groups is GROUPS:
+            from bench.commands.measuring.study import shortcut
+
+            return shortcut(SHORTCUTS[cmd_name])
         if cmd_name not in self.list_commands(ctx):
             return None
         if cmd_name == "selfcheck":

@@ -9,13 +9,16 @@ import click
 
 from bench.compare import thresholds
 from bench.compare.randomization import FEWEST
+from bench.generator.schedules import frames, rates
 from bench.record import folders
-from bench.record.scenario import Settings
-from pipelines.engines.choose import TRANSPORTS
+from bench.record.ingested import COMPUTING
+from bench.record.scenario import SIZED, Settings, mix_of
+from pipelines.engines import address
+from pipelines.engines.address import MAY_LOAD
+from pipelines.engines.serving import SERVERS
 from pipelines.errors import VisiontaxError
-from pipelines.servers.device import CPU, Device, parse
-from pipelines.servers.sizing import Sizes, default_sizes
-from pipelines.topologies.scenario import DURATION, Text, click_options, table
+from pipelines.servers.device import CPU, parse
+from pipelines.topologies.scenario import DURATION, Text, click_options, flag, table
 
 
 def _rounds(text: str) -> int:
@@ -42,9 +45,6 @@ def together(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     )
 
 
-OFFERED = tuple(name for name in TRANSPORTS if name != "plain")
-"""The transports of `bench run`; `plain` needs the server that `bench selfcheck plain` starts."""
-
 results_option = click.option(
     "--results",
     "folder",
@@ -53,6 +53,24 @@ results_option = click.option(
     help="Where the runs' folders go.",
 )
 """The option of every command that makes runs."""
+
+
+def _stage(text: str) -> tuple[str, str]:
+    model, equals, stage = text.rpartition("=")
+    if not (model and equals) or stage not in COMPUTING:
+        known = ", ".join(COMPUTING)
+        raise VisiontaxError(f"{text!r} is not MODEL=STAGE", hint=f"stages: {known}")
+    return model, stage
+
+
+stage_option = click.option(
+    "--stage",
+    "given",
+    multiple=True,
+    type=Text("MODEL=STAGE", _stage),
+    help="What a model computes; may be given several times.  [guessed by its name]",
+)
+"""The option of every command that is about models which visiontax does not know."""
 
 
 def run_options(
@@ -70,13 +88,17 @@ def run_options(
 
 
 class Several(Text):
-    """One or several names, separated by commas; `known` lists them, None allows any."""
+    """One or several names, separated by commas; `known` lists them, None allows any, and a mix of
+    images is one.
+    """
 
     def __init__(self, known: Sequence[str] | None) -> None:
         super().__init__("|".join(known) if known else "name", self._names)
         self._known = known
 
     def _names(self, text: str) -> list[str]:
+        if self._known is None and mix_of(text):
+            return [text]
         names = [name.strip() for name in text.split(",") if name.strip()]
         if not names:
             raise VisiontaxError("is empty")
@@ -86,8 +108,53 @@ class Several(Text):
         return names
 
 
+def _checked(read: Callable[[str], Any]) -> Callable[[str], str]:
+    """Return what gives back a text that can be read."""
+
+    def checked(text: str) -> str:
+        read(text)
+        return text
+
+    return checked
+
+
+_READ = {
+    "rate": Text("RATE", _checked(rates.parse)),
+    "cameras": Text("N@FPS", _checked(frames.parse)),
+}
+"""How settings are read that are kept as they were written."""
+
 DEVICE = Text("DEVICE", parse)
 """Where models run, on a command line."""
+
+
+def loading_option() -> click.Option:
+    """Return the option by which a user says that a server elsewhere may be loaded."""
+
+    def say(context: click.Context, _: click.Parameter, said: Any) -> None:
+        context.meta[MAY_LOAD] = said
+
+    return click.Option(
+        [MAY_LOAD],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=say,
+        help="The server is not on this host, and load is welcome.",
+    )
+
+
+def may_load(server: str | None) -> None:
+    """Raise VisiontaxError where it is the address of a server elsewhere, and the user of this
+    command has not said that it may be loaded.
+    """
+    if server is not None and server not in SERVERS:
+        address.may_load(server, said=click.get_current_context().meta.get(MAY_LOAD, False))
+
+
+def _loaded(_: click.Context, __: click.Parameter, server: str | None) -> str | None:
+    may_load(server)
+    return server
 
 
 def scenario_options(
@@ -95,39 +162,31 @@ def scenario_options(
 ) -> list[click.Parameter]:
     """Return the options of a scenario's settings, but the pipeline; `changes` are of single ones.
 
-    Those that are `several` take names, separated by commas.
+    Those that are `several` take names, separated by commas. Where a `server` may be given, it may
+    be elsewhere only if the user says that it may be loaded.
     """
     changed: dict[str, dict[str, Any]] = {"device": {"type": DEVICE}}
-    changed["transport"] = {"type": click.Choice(OFFERED)}
+    changed["server"] = {"callback": _loaded}
+    changed |= {field: {"type": how} for field, how in _READ.items()}
     for field in several:
         setting = table(Settings)[field]
-        known = list(OFFERED if field == "transport" else setting.known)
+        known = list(setting.known)
         changed[field] = {"type": Several(known or None), "metavar": "NAMES"}
         if known:
             changed[field]["help"] = f"{setting.shown} Of {', '.join(known)}."
     for field, change in changes.items():
         changed[field] = changed.get(field, {}) | change
-    return [*click_options(Settings, without=("pipeline", *without), **changed)]
+    made = click_options(Settings, without=("pipeline", *without), **changed)
+    return [*made, *([] if "server" in without else [loading_option()])]
 
 
 sizes_options = together(
     click.option("--device", type=DEVICE, default=str(CPU), help=table(Settings)["device"].help),
-    click.option("--preprocess-instances", type=ONE, help="[one per core]"),
-    click.option("--inference-instances", type=ONE, help="[one per core; two per GPU]"),
+    *(click.option(flag(name), type=ONE, help=table(Settings)[name].shown) for name in SIZED),
 )
-"""Give a command the options that say how many instances of the models there are, and where."""
-
-
-def sizes_of(
-    device: Device, preprocess_instances: int | None, inference_instances: int | None
-) -> Sizes:
-    """Return the sizes that these options ask for."""
-    default = default_sizes(device)
-    return Sizes(
-        preprocess=preprocess_instances or default.preprocess,
-        inference=inference_instances or default.inference,
-        device=device,
-    )
+"""Give a command the options that say how many instances of the models there are, and where; what
+they say is for `sizes_of`.
+"""
 
 
 LIMIT = Text("limit", thresholds.parse)

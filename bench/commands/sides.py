@@ -8,18 +8,21 @@ from typing import Any, Literal
 import click
 import msgspec
 
-from bench.commands.options import scenario_options
+from bench.commands.options import may_load, scenario_options
 from bench.record.scenario import Settings, settings_of
 from bench.runs.experiments.side import Side
 from pipelines.errors import VisiontaxError
 from pipelines.topologies.scenario import click_option, table
+
+USERS = 4
+"""Of each side in a closed loop: enough to load a server of few cores."""
 
 _OWN = ("server", "broker", "claims")
 """What only a side can say: two sides with one of these in common would disturb each other."""
 
 COMMON = scenario_options(
     without=_OWN,
-    users={"default": 4},
+    users={"help": f"{table(Settings)['users'].help}  [{USERS}; with a rate 64]"},
     warmup_s={"help": "How long each side runs at first."},
     seed={"help": "Of the blocks, and the order of images."},
 )
@@ -48,17 +51,18 @@ def read(name: Literal["a", "b"], text: str, *, pipeline: str, common: Mapping[s
 
     Raises click.UsageError naming the side when a key or a value is wrong, or goes with no other.
     """
-    from bench.prepare.images.sets import SETS  # here: what is stored needs no images
+    from bench.prepare.images.sets import resolved  # here: what is stored needs no images
 
     values = {**common, **_parse(name, text)}
-    settings = settings_of({**values, "pipeline": pipeline})
-    if settings.images not in SETS:
-        settings = msgspec.structs.replace(settings, images=str(Path(settings.images).resolve()))
+    settings = settings_of({**values, "pipeline": pipeline}, users=USERS)
+    settings = msgspec.structs.replace(settings, images=resolved(settings.images))
     repository, revision = values.get("repository"), values.get("revision")
+    may_load(settings.server)
     if settings.server and repository:
         raise click.UsageError(f"--{name}: server= has its own repository; leave repo= out")
     try:
         settings.check()
+        settings.check_sizes()
     except VisiontaxError as error:
         raise click.UsageError(f"--{name}: {error}; {error.hint}") from error
     return Side(name, text.strip(), settings, repository, revision)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from bench.compare.observations import STAGE, Observations
+from bench.compare.observations import QUANTILES, STAGE, Interval, Observations
 from bench.compare.randomization import (
     FEWEST,
     Difference,
@@ -20,6 +20,7 @@ from bench.compare.randomization import (
     differences,
     explained,
     is_sure,
+    mean_within,
 )
 
 SCHEMA = 1
@@ -44,9 +45,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One metric: `throughput` in requests/s, the others in ms.
 
     `a` and `b` are geometric means over the observations that `ratio`, B over A, comes from. They
-    are None of a stage that a side has not, and then there is no ratio. `low` to `high` covers the
-    true ratio in 95 % of all comparisons, `chance` is how often coin tosses alone give one as far
-    from 1; None of fewer than three observations.
+    are None of a stage that a side has not, and of a quantile that needs more requests; then there
+    is no ratio. `low` to `high` covers the true ratio in 95 % of all comparisons, `chance` is how
+    often coin tosses alone give one as far from 1; None of fewer than three observations.
+    `a_within` and `b_within` are the same interval of a quantile's `a` and `b`, and of two
+    observations both of them.
     """
 
     metric: str
@@ -57,6 +60,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     high: float | None = None
     chance: float | None = None
     mark: str = SAME
+    a_within: Interval | None = None
+    b_within: Interval | None = None
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +138,8 @@ def compare(
 
 def find(seen: Observations) -> list[Row]:
     """Return what the observations say of each metric, throughput and latency first."""
-    logs = {name: seen.logs(name) for name in seen.metrics} if seen.paired else {}
+    told = [name for name in seen.metrics if not seen.lacks(name)]
+    logs = {name: seen.logs(name) for name in told} if seen.paired else {}
     full = [name for name, values in logs.items() if len(values) == seen.counts[0] >= FEWEST]
     known: dict[str, Difference] = {}
     if full:
@@ -143,6 +149,8 @@ def find(seen: Observations) -> list[Row]:
 
 
 def _row(seen: Observations, metric: str, known: Difference | None) -> Row:
+    if seen.lacks(metric):
+        return Row(metric=metric, a=None, b=None, ratio=None)
     a, b = seen.a[metric], seen.b[metric]
     used = a[a > 0], b[b > 0]
     if seen.paired:
@@ -154,17 +162,22 @@ def _row(seen: Observations, metric: str, known: Difference | None) -> Row:
         logs = np.log(used[0]), np.log(used[1])
         known = difference(logs[1] - logs[0]) if seen.paired else between(*logs)
     found = typical(used[0]), typical(used[1])
+    row = Row(metric=metric, a=found[0], b=found[1], ratio=found[1] / found[0])
+    if metric in QUANTILES:
+        reach = [_within(*one, metric=metric) for one in zip(used, seen.within, strict=True)]
+        row = msgspec.structs.replace(row, a_within=reach[0], b_within=reach[1])
     if known is None:
-        return Row(metric=metric, a=found[0], b=found[1], ratio=found[1] / found[0])
-    return Row(
-        metric=metric,
-        a=found[0],
-        b=found[1],
-        ratio=known.ratio,
-        low=known.low,
-        high=known.high,
-        chance=known.chance,
+        return row
+    return msgspec.structs.replace(
+        row, ratio=known.ratio, low=known.low, high=known.high, chance=known.chance
     )
+
+
+def _within(used: Floats, single: dict[str, Interval], *, metric: str) -> Interval | None:
+    """Where a side's quantile is, over its observations or by the requests of its single run."""
+    if len(used) >= FEWEST:
+        return mean_within(used)
+    return single.get(metric) if len(used) == 1 else (float(used.min()), float(used.max()))
 
 
 def typical(values: Floats) -> float:

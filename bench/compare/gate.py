@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.compare.comparison import Comparison, Remark, moved, typical
 from bench.compare.measured import absent, in_blocks, of_summary
-from bench.compare.observations import STAGE, Observations, log_ratios
+from bench.compare.observations import QUANTILES, STAGE, Observations, log_ratios
 from bench.compare.randomization import (
     FEWEST,
     Difference,
@@ -24,6 +24,7 @@ from bench.compare.randomization import (
 )
 from bench.compare.stored import Experimented, Run, comparison_of
 from bench.compare.thresholds import Threshold
+from bench.ledger.quantiles import Quantile, needed
 from bench.ledger.summary import Summary
 
 SCHEMA = 1
@@ -38,14 +39,15 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     `a` and `b` are in requests/s, ms or parts of 1, `a` None of an absolute limit. Of a change,
     `ratio` is B over A, `low` to `high` its 95 % interval, and `chance` how often coin tosses
-    alone give a change as bad; else they are None. `why` is why it is no pass, empty of one.
+    alone give a change as bad; of an absolute limit of a quantile the interval is that of `b`, None
+    where there are too few requests. Else they are None. `why` is why it is no pass, empty of one.
     """
 
     threshold: str
     metric: str
     outcome: str
     a: float | None
-    b: float
+    b: float | None
     ratio: float | None = None
     low: float | None = None
     high: float | None = None
@@ -141,7 +143,7 @@ def is_decided(seen: Observations, looks: int, *, thresholds: Sequence[Threshold
 
 def _surely_kept(threshold: Threshold, seen: Observations, *, allowed: float) -> bool:
     blocks = log_ratios(*(in_blocks(side, threshold.metric) for side in (seen.a, seen.b)))
-    if len(blocks) < FEWEST:
+    if len(blocks) < FEWEST or seen.lacks(threshold.metric):
         return False
     return chance_beyond(blocks, factor=threshold.limit, above=not threshold.below) <= allowed
 
@@ -169,6 +171,8 @@ def relative(threshold: Threshold, seen: Observations, *, allowed: float) -> Dec
     for name, side in (("A", a), ("B", b)):
         if not (side > 0).any():
             raise absent(threshold.metric, f"on side {name}", seen.metrics)
+    if seen.lacks(threshold.metric):
+        return _untold(threshold, needed(QUANTILES[threshold.metric] / 100))
     known, blocks = (a > 0) & (b > 0), log_ratios(a, b)
     decision = Decision(
         threshold=threshold.text,
@@ -208,10 +212,26 @@ def _outcome(threshold: Threshold, found: Difference, *, sure: bool) -> tuple[st
     return (PASS,)
 
 
-def _absolute(threshold: Threshold, measured: dict[str, float]) -> Decision:
+def _untold(threshold: Threshold, needs: int) -> Decision:
+    """What is decided of a quantile of too few requests."""
+    return Decision(
+        threshold=threshold.text,
+        metric=threshold.metric,
+        outcome=NOISY,
+        a=None,
+        b=None,
+        why=("requests", needs),
+    )
+
+
+def _absolute(threshold: Threshold, measured: dict[str, float | Quantile]) -> Decision:
     if threshold.metric not in measured:
         raise absent(threshold.metric, "in this run", list(measured))
-    value = measured[threshold.metric]
+    value, low, high = measured[threshold.metric], None, None
+    if isinstance(value, Quantile):
+        value, low, high, needs = msgspec.structs.astuple(value)
+        if value is None:
+            return _untold(threshold, needs)
     kept = threshold.allows(value)
     return Decision(
         threshold=threshold.text,
@@ -219,6 +239,8 @@ def _absolute(threshold: Threshold, measured: dict[str, float]) -> Decision:
         outcome=PASS if kept else REGRESSION,
         a=None,
         b=value,
+        low=low,
+        high=high,
         why=() if kept else ("absolute",),
     )
 

@@ -19,6 +19,7 @@ THINGS = (*(name for name in Settings.__struct_fields__ if name not in _NOT_COMP
 """What can be compared, by name."""
 
 WORDS = {flag(field).removeprefix("--"): (field,) for field in table(Settings)} | {
+    "server": ("served_by",),
     "repo": ("models",),
     "rev": tuple(MADE_OF),
 }
@@ -30,9 +31,10 @@ def thing_of(manifest: Manifest, thing: str) -> dict[str, object]:
     if thing in MADE_OF:
         return MADE_OF[thing](manifest)
     settings = manifest.settings
-    if table(Settings)[thing].with_broker and not settings.brokered:
+    about = table(Settings).get(thing)
+    if about and about.with_broker and not settings.brokered:
         return {}
-    if thing == "service_s" and settings.transport != "fake":
+    if thing in ("service_s", "service_times") and settings.transport != "fake":
         return {}
     found = {thing: getattr(settings, thing)}
     return found | manifest.image_sizes if thing == "images" else found

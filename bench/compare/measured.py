@@ -7,6 +7,7 @@ import numpy as np
 from bench.compare.observations import QUANTILES, STAGE
 from bench.compare.randomization import Floats
 from bench.compare.thresholds import ERRORS
+from bench.ledger.quantiles import Quantile
 from bench.ledger.summary import Summary
 from bench.ledger.units import clean
 from pipelines.errors import VisiontaxError
@@ -31,17 +32,20 @@ def in_blocks(side: dict[str, Floats], metric: str) -> Floats:
     return shares
 
 
-def of_summary(summary: Summary) -> dict[str, float]:
-    """A run's metrics by name, those that it has. Raises VisiontaxError of no success."""
+def of_summary(summary: Summary) -> dict[str, float | Quantile]:
+    """A run's metrics by name, those that it has; a quantile with its interval, also where there
+    are too few requests. Raises VisiontaxError of no success.
+    """
     latency = summary.latency_ms
     if latency is None:
         raise VisiontaxError(
             f"no request of {clean(summary.run)} succeeded: there is nothing to judge",
             hint="'bench report' of its folder says why",
         )
-    found: dict[str, float | None] = {
+    found: dict[str, float | Quantile | None] = {
         "throughput": summary.throughput_per_s,
-        **{name: getattr(latency, name) for name in ("mean", *QUANTILES)},
+        "mean": latency.mean,
+        **{name: latency.quantiles[name] for name in QUANTILES},
         **{f"{STAGE}{name}": time.mean_ms for name, time in summary.stages.items()},
         "non_inference_share": summary.non_inference_share,
         "other_share": summary.other_share,

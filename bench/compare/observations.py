@@ -18,7 +18,9 @@ import numpy.typing as npt
 
 from bench.compare.randomization import LOOKS, Floats
 from bench.ledger import reading
-from bench.ledger.attribution import COLUMNS, Ints, Ledger
+from bench.ledger.attribution.stored import Ints
+from bench.ledger.attribution.table import COLUMNS, Ledger
+from bench.ledger.quantiles import needed
 from bench.record import files
 from pipelines.errors import ResultsError
 from pipelines.spans import Nanoseconds
@@ -31,6 +33,8 @@ STAGE = "stage."
 """What a stage's name is preceded by among the metrics."""
 
 QUANTILES = {"p50": 50, "p95": 95, "p99": 99}
+
+Interval = tuple[float, float]
 
 
 class Slice(msgspec.Struct, frozen=True):
@@ -66,15 +70,17 @@ class Observations:
 
     `a` and `b` hold an array [observations] for `throughput`, `mean`, `p50`, `p95`, `p99` and
     `stage.NAME` of every stage; 0 where a stage took no time, NaN where it is unknown. Those of
-    blocks also hold `apart`, the logarithm of the mean latency in a side's second slice over that
-    in its first. An observation is a block or a run; `paired` says that A's and B's belong together
-    one by one. `left_out` are the blocks in which a side finished no request.
+    blocks also hold `requests`, how many these are of, and `apart`, the logarithm of the mean
+    latency in a side's second slice over that in its first. An observation is a block or a run;
+    `paired` says that A's and B's belong together one by one. `left_out` are the blocks in which a
+    side finished no request. `within` has the interval of each quantile of a side that is one run.
     """
 
     a: dict[str, Floats]
     b: dict[str, Floats]
     paired: bool = True
     left_out: tuple[int, ...] = ()
+    within: tuple[dict[str, Interval], dict[str, Interval]] = ({}, {})
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -83,13 +89,27 @@ class Observations:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics that took place on a side, stages in the order in which a request passes."""
+        """The metrics that took place on a side, stages in the order in which a request passes;
+        and the quantiles, also where there are too few requests to tell them.
+        """
         stages = (STAGE + name for name in COLUMNS)
         return [
             name
             for name in ("throughput", "mean", *QUANTILES, *stages)
-            if any((side[name] > 0).any() for side in (self.a, self.b) if name in side)
+            if any(
+                name in QUANTILES or (side[name] > 0).any()
+                for side in (self.a, self.b)
+                if name in side
+            )
         ]
+
+    def lacks(self, metric: str) -> bool:
+        """Whether a side's blocks have too few requests, all together, to tell the quantile."""
+        return metric in QUANTILES and any(
+            side["requests"].sum() < needed(QUANTILES[metric] / 100)
+            for side in (self.a, self.b)
+            if "requests" in side
+        )
 
     @property
     def noise(self) -> float | None:
@@ -232,8 +252,9 @@ def _metrics(
     for number, rows in enumerate(_grouped(block[told], blocks=blocks)):
         if len(rows):
             stages[:, number] = (time_ns[rows] / 1e6).mean(axis=0)
-    names = ("mean", *QUANTILES, *(STAGE + name for name in COLUMNS))
-    return dict(zip(names, [*latencies, *stages], strict=True))
+    names = ("requests", "mean", *QUANTILES, *(STAGE + name for name in COLUMNS))
+    requests = np.bincount(block[counts], minlength=blocks).astype(float)
+    return dict(zip(names, [requests, *latencies, *stages], strict=True))
 
 
 def _grouped(block: Ints, *, blocks: int) -> list[Ints]:

@@ -141,6 +141,18 @@ def between(a: Floats, b: Floats, *, seed: int = 1) -> Difference:
     )
 
 
+def mean_within(values: Floats, *, seed: int = 1) -> tuple[float, float]:
+    """Return the interval of the geometric mean of positive `values`, [observations].
+
+    Raises ValueError with fewer than FEWEST.
+    """
+    logs = np.log(values)[:, np.newaxis]
+    _check(logs)
+    drawn, _ = _tossed(len(logs), seed, RESAMPLES, FLIPS)
+    low, high = _interval(logs, drawn)
+    return float(np.exp(low[0])), float(np.exp(high[0]))
+
+
 def _check(blocks: Floats) -> None:
     if len(blocks) < FEWEST:
         raise ValueError(f"{FEWEST} blocks or more are needed, not {len(blocks)}")

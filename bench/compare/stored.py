@@ -15,14 +15,15 @@ from bench.compare.observations import (
     QUANTILES,
     STAGE,
     Experiment,
+    Interval,
     Observations,
     Watch,
     read_experiment,
 )
 from bench.compare.randomization import Floats
 from bench.ledger import reading, units
-from bench.ledger.attribution import COLUMNS
-from bench.ledger.summary import Summary, describe
+from bench.ledger.attribution.table import COLUMNS
+from bench.ledger.summary import Latency, Summary, describe
 from bench.record.records import Manifest
 from pipelines.errors import VisiontaxError
 
@@ -107,7 +108,11 @@ def of_runs(a: Sequence[Run], b: Sequence[Run], *, by: Sequence[str] = ()) -> Co
     apart = differing(a[0].manifest, b[0].manifest)
     chosen = set(by) or set(apart if len(apart) == 1 else ())
     return compare(
-        Observations(_values(a), _values(b), paired=len(a) == len(b)),
+        Observations(
+            *(_values(a), _values(b)),
+            paired=len(a) == len(b),
+            within=(_within(a), _within(b)),
+        ),
         a=_side(a, _label(a, apart)),
         b=_side(b, _label(b, apart)),
         unit="run",
@@ -134,17 +139,26 @@ def _in_a_row(a: Sequence[Run], b: Sequence[Run]) -> list[Remark]:
 
 def _values(runs: Sequence[Run]) -> dict[str, Floats]:
     """The runs' metrics, as observations have them."""
-    found = {
+    found: dict[str, list[float | None]] = {
         "throughput": [run.summary.throughput_per_s for run in runs],
-        **{
-            name: [getattr(run.summary.latency_ms, name) for run in runs]
-            for name in ("mean", *QUANTILES)
-        },
+        "mean": [one.mean for one in _latencies(runs)],
+        **{name: [one.quantiles[name].value for one in _latencies(runs)] for name in QUANTILES},
     }
     for stage in COLUMNS:
         times = [run.summary.stages.get(stage) for run in runs]
         found[STAGE + stage] = [time.mean_ms if time else 0.0 for time in times]
-    return {name: np.array(values) for name, values in found.items()}
+    return {name: np.array(values, np.float64) for name, values in found.items()}
+
+
+def _within(runs: Sequence[Run]) -> dict[str, Interval]:
+    """The intervals of the quantiles of a side that is one run."""
+    told = [one.quantiles[name] for one in _latencies(runs) for name in QUANTILES]
+    known = zip(QUANTILES, told, strict=True) if len(runs) == 1 else ()
+    return {name: (q.low, q.high) for name, q in known if q.low is not None and q.high is not None}
+
+
+def _latencies(runs: Sequence[Run]) -> list[Latency]:
+    return [run.summary.latency_ms for run in runs if run.summary.latency_ms]
 
 
 def _side(runs: Sequence[Run], label: str) -> Side:

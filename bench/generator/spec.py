@@ -3,8 +3,16 @@
 import msgspec
 
 from bench.record.folders import RESULTS
+from bench.record.records import Source
 from bench.record.scenario import Settings
 from pipelines.paths import REPOSITORY
+
+
+class Attached(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of such a server: the stage of each model, and where the run comes from."""
+
+    stages: dict[str, str]
+    source: Source
 
 
 class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -12,14 +20,16 @@ class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `folder` is the run's, empty where one is to be made in `results`.
     `repository` is the model repository that the server serves.
-    A load that is not `recorded` is only counted; one that is `paused` waits for its turn.
+    A load that is `paused` waits for its turn.
     `workers` are the pids of the chain's workers, where they are known.
+    `attached` is None but of a server that is only attached to: nothing of it is changed, and its
+    trace is not this load's to fetch.
     """
 
     scenario: Settings
     folder: str = ""
     results: str = str(RESULTS)
     repository: str = str(REPOSITORY)
-    recorded: bool = True
     paused: bool = False
     workers: list[int] = []
+    attached: Attached | None = None

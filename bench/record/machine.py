@@ -1,4 +1,5 @@
-"""What a run was measured on: the machine, and the versions of the packages that matter.
+"""What a run was measured on: the machine, its counters of energy, and the versions of the packages
+that matter.
 
 Nothing here names the host or its user, and no package is imported to be asked for its version.
 """
@@ -28,6 +29,14 @@ _PACKAGES = (
     "geventhttpclient",
     "msgspec",
 )
+ZONES = "VISIONTAX_POWERCAP"
+"""Names another folder of RAPL's zones, where a container has the host's elsewhere."""
+
+NO_RAPL = "no RAPL in {}: a virtual machine or a container often shows none"
+ONLY_ROOT = (
+    "{0} can be read by root only: run as root, or 'sudo chmod a+r {0}' until the next start"
+)
+
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -55,17 +64,6 @@ def version_of(package: str) -> str | None:
         return None
 
 
-def file_name(cpu: str, gpus: list[str]) -> str:
-    """Return what a machine's results are called: its processor and GPUs, as a file may be named.
-
-    >>> file_name("Intel(R) Xeon(R) CPU @ 2.20GHz", ["NVIDIA H100"])
-    'intel-xeon-nvidia-h100'
-    """
-    words = " ".join([cpu.split("@")[0], *dict.fromkeys(gpus)])
-    plain = re.sub(r"\((R|TM|C)\)|\b(CPU|Processor|\d+-Core)\b", " ", words, flags=re.IGNORECASE)
-    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-") or "unknown"
-
-
 def _pillow() -> str | None:
     if version := version_of("pillow-simd"):
         built_for = Path(sys.prefix, ".pillow-simd")
@@ -91,6 +89,27 @@ def machine() -> dict[str, str | int | float | None]:
         "memory_bytes": memory if limit is None else min(memory, limit),
         "kernel": f"{platform.system()} {platform.release()}",
     }
+
+
+def powercap() -> Path:
+    """Return where Linux shows RAPL's counters of energy."""
+    return Path(os.environ.get(ZONES, "/sys/class/powercap"))
+
+
+def rapl_zones(folder: Path) -> dict[str, Path]:
+    """Return the folders of the counters that have nothing in common, by name: `package-0` of all
+    of a processor, `package-0/dram` of its memory, where that is counted.
+    """
+    zones = {path.name: path for path in sorted(folder.glob("intel-rapl:*"))}
+    named = {name: _read(path / "name") for name, path in zones.items()}
+    found = {}
+    for name, path in zones.items():
+        above = named.get(name.rpartition(":")[0], "")
+        if named[name].startswith("package"):
+            found[named[name]] = path
+        elif named[name] == "dram" and above.startswith("package"):
+            found[f"{above}/dram"] = path
+    return found
 
 
 def _affinity() -> int:

@@ -2,17 +2,25 @@
 
     manifest.json          how the run was made, and its window of measurement
     requests-<pid>.jsonl   one Request a line, by each load generator process
+    spans-<pid>.jsonl      one ToldSpan a line, by each process of a server with visiontax_spans
     trace.csv              Triton's trace, one row per model execution (trace.json.* until the end)
-    samples.jsonl          CPU time of generator and server, once a second
+    crowd-<pid>.jsonl      how many requests it had in flight, four times a second
+    samples.jsonl          CPU time and memory of generator, server and machine, once a second
+    energy.jsonl           what the machine's counters of energy say, once a second
+    hosts/<tag>/           what was recorded on another host, as `hosts.py` beside this has it;
+                           requests- and samples-<tag>.jsonl are the same by this run's clock
     images.jsonl           the images that were asked with, in the order of their numbers
     turns.jsonl            of a load that took turns with another: since when it ran or paused
     apportion.json         for DALI: the shares of decode, resize and normalize in its one box
+    statistics.jsonl       of a server that was attached to: its counters, once a second
+    otlp.jsonl             and what it exported, where OpenTelemetry's spans are the level
 
 Everything but the manifest is append-only while the run goes on.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -20,14 +28,18 @@ import msgspec
 
 from bench.record.files import (
     as_json,
+    blocks_of,
     decoded,
     lines_of,
+    read_lines,
     read_versioned,
     read_whole,
     write_atomically,
 )
+from bench.record.generator_check import GeneratorCheck
 from bench.record.scenario import Settings
 from pipelines.errors import ResultsError, VisiontaxError
+from pipelines.servers.sizing import Served
 from pipelines.spans import STAGES, Call, Count, Nanoseconds, Request
 from pipelines.topologies.scenario import seconds
 
@@ -35,13 +47,60 @@ T = TypeVar("T")
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+
 SCHEMA = 2
 MANIFEST = "manifest.json"
 SAMPLES = "samples.jsonl"
+ENERGY = "energy.jsonl"
 TRACE = "trace.csv"
 TURNS = "turns.jsonl"
 IMAGES = "images.jsonl"
 APPORTION = "apportion.json"
+CROWD = "crowd-*.jsonl"
+
+
+DROPPED = "dropped: as many requests as may be were under way when it was due"
+"""The error of a request of an open loop that nobody sent."""
+
+ATTACHED = "attached"
+"""The kind of source that is a server which somebody else runs; the load is ours."""
+
+LEVELS = ("trace", "otlp", "statistics", "client")
+"""How far an attached server lets us see: each request by its trace file, or by OpenTelemetry's
+spans; the means of each model by its counters; nothing but the client's side.
+"""
+
+INSIDE = LEVELS[:2]
+"""The levels at which each request's time in the server is known."""
+
+
+class Source(msgspec.Struct, kw_only=True):
+    """Where a run comes from that visiontax did not make: the `kind` of the recording, its `files`,
+    and in `notes` what it cannot know, and what was guessed. `level` is one of LEVELS of a server
+    that was attached to, else None.
+    """
+
+    kind: str
+    files: list[str]
+    notes: list[str]
+    level: str | None = None
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """What was collected of another host: how many `processes` of the load generator, and how many
+    `requests`; `ahead_ns` is what was added to its clock, within `bound_ns`.
+    """
+
+    processes: Count
+    requests: Count
+    ahead_ns: int
+    bound_ns: Nanoseconds
+
+
+class _Anchor(msgspec.Struct):
+    unix_ns: Nanoseconds
+    monotonic_ns: Nanoseconds
 
 
 class Manifest(msgspec.Struct, kw_only=True):
@@ -52,8 +111,18 @@ class Manifest(msgspec.Struct, kw_only=True):
     `clock`: CLOCK_MONOTONIC's anchor: {"boot_id", "monotonic_ns", "unix_ns"} taken together.
     `window_start_ns`, `window_end_ns`: requests due from the first to before the second count; the
     second is None while the run goes on, and stays so when it was killed.
-    `completed`: successful requests that ended in the window; None where several processes made
-    them.
+    `due`: of an open loop the requests that were due in the window, by its schedule alone; None of
+    a closed one, while the run goes on, and where the load was paused in it.
+    `duration_s`: how long it was to measure; None where nobody said, and of older runs.
+    `source`: None of a run that visiontax made itself, on a server of its own kind.
+    `generator`: what the load generator had been found able to do on this machine, None where that
+    was not checked.
+    `hosts`: the other hosts on which the load generator recorded, by their tags; None of one whose
+    records are not collected.
+    `served`: how Triton served each model of `stages`, empty in older runs and without a Triton.
+    `shape`: the name of Locust's load shape that said how many users there are, None where `users`
+    of the settings say so.
+    `lost`: how many processes of the load vanished before its end.
     """
 
     schema: int
@@ -68,20 +137,95 @@ class Manifest(msgspec.Struct, kw_only=True):
     clock: dict[str, Any]
     window_start_ns: Nanoseconds
     window_end_ns: Nanoseconds | None = None
-    recorded: bool = True
-    completed: Count | None = None
+    due: Count | None = None
+    duration_s: Seconds | None = None
+    source: Source | None = None
+    served: dict[str, Served] = {}
+    shape: str | None = None
+    lost: Count = 0
+    generator: GeneratorCheck | None = None
+    hosts: dict[str, Placed | None] = {}
+
+    @property
+    def traced(self) -> bool:
+        """Whether requests should be found in a server's trace."""
+        if self.source and self.source.level:
+            return self.source.level in INSIDE
+        return self.settings.traced
+
+    def measures(self, due_ns: int) -> bool:
+        """Whether a request that was due then is of the window of measurement."""
+        end = self.window_end_ns
+        return self.window_start_ns <= due_ns and (end is None or due_ns < end)
+
+    def unix_from_ns(self) -> int:
+        """Return what is to be added to the run's times for the wall clock's, both in ns.
+
+        Raises ResultsError where the run does not know.
+        """
+        try:
+            anchor = msgspec.convert(self.clock, _Anchor)
+        except msgspec.ValidationError:
+            raise ResultsError(
+                f"{self.run} has no wall clock: it was recorded by another one alone",
+                hint="export it as csv or parquet, which keep its own times",
+            ) from None
+        return anchor.unix_ns - anchor.monotonic_ns
 
 
-class Sample(msgspec.Struct, frozen=True):
+MACHINE, MONITOR = "machine", "monitor"
+"""The role of samples that are of no process, and of the process that takes them."""
+
+
+ON_OTHER_HOSTS = 1 << 22
+"""Processes with numbers from here on are of other hosts; Linux itself gives lower ones."""
+
+
+class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     """One process at one moment: `cpu_s` is its CPU time so far.
 
-    Its `role` is generator, server, worker or broker.
+    Its `role` is generator, server, worker, broker or MONITOR; or MACHINE, of whoever used the
+    cores that the load may use, under the pid 0. `memory_bytes` is what it has in memory (RSS),
+    and `listens` says that it is the one at the server's or the broker's address. Of MACHINE alone
+    are `steal_s`, what other guests of the host took of `cpu_s`, and `unix_ns`, the wall clock at
+    `time_ns`. They are None, or false, in older runs.
     """
 
     time_ns: Nanoseconds
     role: str
     pid: int
-    cpu_s: Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+    cpu_s: Seconds
+    memory_bytes: Count | None = None
+    listens: bool = False
+    steal_s: Seconds | None = None
+    unix_ns: Nanoseconds | None = None
+
+
+PROCESSORS, GPU = "package-", "gpu-"
+"""How the names of counters begin: those of a processor, or of its memory, and those of a GPU."""
+
+
+class EnergyRead(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a counter of energy had counted at one moment, in microjoules: from 0 again above
+    `range_uj`, None of one that never gets there. Or why it cannot be read: `lacking`.
+    """
+
+    time_ns: Nanoseconds
+    counter: str
+    energy_uj: Count | None = None
+    range_uj: Count | None = None
+    lacking: str = ""
+
+
+class Crowd(msgspec.Struct, frozen=True):
+    """How many requests one load generator process had in flight, each from due to done.
+
+    `spent_ns` is the time that these, and all before them, had been in flight until then, summed.
+    """
+
+    time_ns: Nanoseconds
+    requests: Count
+    spent_ns: Nanoseconds
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -92,6 +236,25 @@ class Image(msgspec.Struct, frozen=True):
     width: Count
     height: Count
     bytes: Count
+
+
+class ToldSpan(msgspec.Struct, frozen=True, gc=False):
+    """What code of the user's told of itself, by `pipelines/servers/visiontax_spans.py`.
+
+    `stage`: its own word for what it did; `request` is all of the time that a web server had it.
+    `where`: the model of Triton, or the program.
+    `ids`: of the requests, or calls, that shared the work; none where none was found.
+    `waiting`: of the others in the same batch.
+    """
+
+    stage: str
+    start_ns: Nanoseconds
+    end_ns: Nanoseconds
+    where: str
+    ids: list[str]
+    waiting: list[str]
+    pid: Count
+    thread: Count
 
 
 class _Shares(msgspec.Struct):
@@ -154,30 +317,77 @@ class RequestV1(Request, kw_only=True, gc=False):
 def read_requests(
     folder: Path, *, schema: int = SCHEMA, places: Counter[Path] | None = None
 ) -> Iterator[Request]:
-    """Yield every request, recorded in that schema. Raises ResultsError naming a damaged line.
+    """Yield every request, recorded in that schema. Raises as `requests_at_a_time` does."""
+    return itertools.chain.from_iterable(requests_at_a_time(folder, schema=schema, places=places))
 
-    It goes on from `places`, as `lines_of` does.
+
+def requests_at_a_time(
+    folder: Path, *, schema: int = SCHEMA, places: Counter[Path] | None = None
+) -> Iterator[list[Request]]:
+    """Yield the requests, recorded in that schema, in the order of their records: as many as are in
+    a block of a file. Raises ResultsError naming a damaged line.
+
+    It goes on from `places`, as `blocks_of` does.
     """
-    decode: Callable[[bytes], Request] = msgspec.json.Decoder(Request).decode
-    if schema == 1:
-        old = msgspec.json.Decoder(RequestV1)
-        decode = lambda line: old.decode(line).now()  # noqa: E731
-    for path in sorted(folder.glob("requests-*.jsonl")):
-        began = places[path] if places else 0
-        for number, line in enumerate(lines_of(path, places), start=1):
+    decoder = msgspec.json.Decoder(RequestV1 if schema == 1 else Request)
+    for path in request_files(folder):
+        for block in blocks_of(path, places):
             try:
-                request = decode(line)
-                if request.end_ns < request.due_ns:
-                    raise msgspec.ValidationError("it ends before it was due")
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                number += path.read_bytes()[:began].count(b"\n")
-                raise ResultsError(f"{path}, line {number} is damaged: {error}") from error
-            yield request
+                some = _decoded(decoder, block)
+            except _DAMAGES as error:
+                raise _damage(path, decoder) from error
+            yield [one.now() for one in some] if schema == 1 else some
+
+
+_DAMAGES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], lines: bytes) -> list[Any]:
+    found = decoder.decode_lines(lines)
+    if any(one.end_ns < one.due_ns for one in found):
+        raise msgspec.ValidationError("it ends before it was due")
+    if len(found) != lines.count(b"\n"):
+        raise msgspec.DecodeError("it is no one request")
+    return found
+
+
+def _damage(path: Path, decoder: msgspec.json.Decoder[Any]) -> ResultsError:
+    """What is wrong with the first line that something is wrong with."""
+    for number, line in enumerate(lines_of(path), start=1):
+        try:
+            _decoded(decoder, line)
+        except _DAMAGES as error:
+            return ResultsError(f"{path}, line {number} is damaged: {error}")
+    return ResultsError(f"{path} is damaged")
+
+
+def request_files(folder: Path) -> list[Path]:
+    """Return the records of each process of the load generator."""
+    return sorted(folder.glob("requests-*.jsonl"))
+
+
+def read_energy(folder: Path) -> list[EnergyRead]:
+    """Return what the counters of energy said; nothing of older runs."""
+    return read_lines(folder / ENERGY, EnergyRead)
 
 
 def read_samples(folder: Path) -> list[Sample]:
-    """Return the CPU and memory samples, none when the run took none."""
-    return _read_lines(folder / SAMPLES, Sample)
+    """Return the samples, also those of other hosts; none when the run took none."""
+    paths = [folder / SAMPLES, *sorted(folder.glob("samples-*.jsonl"))]
+    return [sample for path in paths for sample in read_lines(path, Sample)]
+
+
+def read_crowds(folder: Path) -> list[list[Crowd]]:
+    """Return what each load generator process counted, nothing of older runs."""
+    return [read_lines(path, Crowd) for path in sorted(folder.glob(CROWD))]
+
+
+def read_told(folder: Path, places: Counter[Path] | None = None) -> Iterator[ToldSpan]:
+    """Yield the spans that servers told. Raises and goes on as `read_requests` does."""
+    decode = msgspec.json.Decoder(ToldSpan).decode
+    for path in sorted(folder.glob("spans-*.jsonl")):
+        for number, line in enumerate(lines_of(path, places), start=1):
+            yield decoded(line, decode, named=f"{path}, line {number}")
 
 
 def write_images(folder: Path, images: Iterable[Image]) -> None:
@@ -188,30 +398,19 @@ def write_images(folder: Path, images: Iterable[Image]) -> None:
 
 def read_images(folder: Path) -> list[Image]:
     """Return what was asked with, nothing of older runs."""
-    return _read_lines(folder / IMAGES, Image)
+    return read_lines(folder / IMAGES, Image)
 
 
 def read_paused_ns(folder: Path, *, window_ns: tuple[int, int]) -> int:
     """Return how long the load was paused in the window, 0 of one that took no turns."""
     start, end = window_ns
-    turns = _read_lines(folder / TURNS, Turn)
+    turns = read_lines(folder / TURNS, Turn)
     ends = [*(turn.time_ns for turn in turns[1:]), end][: len(turns)]
     return sum(
         max(0, min(until, end) - max(turn.time_ns, start))
         for turn, until in zip(turns, ends, strict=True)
         if not turn.running
     )
-
-
-def _read_lines(path: Path, kind: type[T]) -> list[T]:
-    """Return what each line holds; nothing where there is no such file."""
-    if not path.exists():
-        return []
-    decode = msgspec.json.Decoder(kind).decode
-    return [
-        decoded(line, decode, named=f"{path}, line {number}")
-        for number, line in enumerate(lines_of(path), start=1)
-    ]
 
 
 def read_apportion(folder: Path) -> dict[str, float] | None:

@@ -1,7 +1,6 @@
-"""A comparison in sentences, as text, Markdown or JSON. Text fits 100 columns."""
+"""The report of a comparison: what is different, by how much, and what speaks against it."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,12 +13,15 @@ from bench.compare.comparison import (
     Comparison,
     Remark,
     Row,
+    Side,
 )
-from bench.compare.observations import STAGE
+from bench.compare.observations import QUANTILES, STAGE, Interval
 from bench.compare.randomization import LEVEL
-from bench.ledger.units import ABSENT, clean, count, number
-from bench.report import formats
-from bench.report.formats import markdown_table, plain, text_table, wrap
+from bench.ledger.quantiles import Quantile, needed
+from bench.ledger.units import ABSENT, clean, count, number, quantile
+from bench.report.document import written
+from bench.report.document.blocks import Block, Document, Facts, Item, Items, Pairs, Say, Table
+from bench.report.words import INTERVALS
 
 HEADS = ("metric", "A", "B", "B/A", f"{100 * LEVEL:.0f} % interval", "mark")
 UNITS = "throughput in requests/s, the others in ms"
@@ -56,7 +58,7 @@ def told(remark: Remark) -> str:
     return clean(REMARKS[str(name)].format(*filled))
 
 
-def document(comparison: Comparison) -> dict[str, Any]:
+def data(comparison: Comparison) -> dict[str, Any]:
     """Return what the JSON of a comparison holds."""
     said = {
         "sentence": sentence(comparison),
@@ -78,6 +80,8 @@ def sentence(comparison: Comparison) -> str:
     if mean.mark == SAME:
         others = [row.metric.removeprefix(STAGE) for row in comparison.rows if row.mark != SAME]
         but = f"; marked below: {', '.join(others)}" if others else ""
+        if any(remark[0] == "powerless" for remark in comparison.notes):
+            return f"too few {comparison.unit}s to find a difference: {about}{but}"
         return f"no difference found between A and B: {about}{but}"
     low, high = (mean.low, mean.high) if ratio > 1 else (1 / mean.high, 1 / mean.low)
     times, half = max(ratio, 1 / ratio), (high - low) / 2
@@ -94,9 +98,13 @@ def within(ratio: float, low: float, high: float) -> str:
 
 
 def apart(ratio: float | None, low: float | None, high: float | None) -> tuple[str, str]:
-    """Return a ratio and its interval for columns of their own: `1.00`, `0.99 to 1.01`."""
-    if ratio is None or low is None or high is None:
+    """Return a ratio and its interval for columns of their own: `1.00`, `0.99 to 1.01`; without a
+    ratio the interval is of a measured value.
+    """
+    if low is None or high is None:
         return number(ratio), ABSENT
+    if ratio is None:
+        return ABSENT, f"{number(low)} to {number(high)}"
     digits = _digits((high - low) / 2)
     return f"{ratio:.{digits}f}", f"{low:.{digits}f} to {high:.{digits}f}"
 
@@ -108,7 +116,8 @@ def _digits(half: float) -> int:
 
 def render(comparison: Comparison, *, format: str) -> str:
     """Return the comparison in one of the FORMATS, without a newline at its end."""
-    return FORMATS[format](comparison)
+    made = document(comparison)
+    return written.written(made, format=format, data=lambda: data(comparison))
 
 
 def cells(comparison: Comparison) -> list[list[str]]:
@@ -120,8 +129,23 @@ def _row(row: Row) -> list[str]:
     ratio, interval = apart(row.ratio, row.low, row.high)
     if row.mark == SAME and row.ratio is not None:
         ratio = MARKS[SAME]
-    metric = row.metric.removeprefix(STAGE)
-    return [metric, number(row.a), number(row.b), ratio, interval, row.mark]
+    sides = [_side(row, row.a, row.a_within), _side(row, row.b, row.b_within)]
+    return [row.metric.removeprefix(STAGE), *sides, ratio, interval, row.mark]
+
+
+def _side(row: Row, value: float | None, within: Interval | None) -> str:
+    if row.metric not in QUANTILES:
+        return number(value)
+    if value is not None and within is None:  # a single block has no interval
+        return f"{number(value)} ({ABSENT})"
+    low, high = within or (None, None)
+    return quantile(Quantile(value, low, high, needed(QUANTILES[row.metric] / 100)))
+
+
+def _brackets(comparison: Comparison) -> str:
+    """What the brackets in the columns A and B are."""
+    two = f", of two {comparison.unit}s from one to the other"
+    return INTERVALS + (two if 2 in comparison.observations else "")
 
 
 def legend(comparison: Comparison) -> dict[str, str]:
@@ -130,56 +154,33 @@ def legend(comparison: Comparison) -> dict[str, str]:
     return {mark: meaning for mark, meaning in MARKS.items() if mark in used}
 
 
-def _facts(comparison: Comparison) -> str:
+def _facts(comparison: Comparison) -> list[str]:
     a, b = comparison.observations
     many = count(a, comparison.unit) if a == b else f"{a} and {count(b, comparison.unit)}"
     how = "a side, in pairs" if comparison.paired else "a side, not paired"
     if comparison.unit == "block":
         how = "of four slices, ABBA or BAAB"
-    return " · ".join([f"{many} {how}", *comparison.shared])
+    return [f"{many} {how}", *comparison.shared]
 
 
-def _sides(comparison: Comparison) -> list[str]:
-    return [
-        f"{name}  {side.label}{'' if side.valid else '  INVALID: ' + ', '.join(side.issues)}"
-        for name, side in (("A", comparison.a), ("B", comparison.b))
-    ]
+def document(comparison: Comparison) -> Document:
+    """Return its report."""
+    return Document(title="", headline=sentence(comparison), blocks=blocks(comparison))
 
 
-def _text(comparison: Comparison) -> str:
-    lines: list[str] = []
-    for line in [*_sides(comparison), _facts(comparison)]:
-        lines += wrap(line)
-    lines += ["", *wrap(sentence(comparison)), ""]
+def blocks(comparison: Comparison) -> list[Block]:
+    """Return what is told of it below its sentence."""
     marks = [f"{mark} {meaning}" for mark, meaning in legend(comparison).items()]
-    lines += [*text_table(HEADS, cells(comparison)), "", *wrap(" · ".join([*marks, UNITS]))]
-    for doubt in comparison.doubts:
-        lines += wrap(f"! {told(doubt)}")
-    for note in comparison.notes:
-        lines += wrap(told(note))
-    return "\n".join(lines)
-
-
-def _markdown(comparison: Comparison) -> str:
-    rows = [[*map(plain, row[:-1]), f"`{row[-1]}`"] for row in cells(comparison)]
-    marks = [f"`{mark}` {meaning}" for mark, meaning in legend(comparison).items()]
-    blocks = [
-        f"### {plain(sentence(comparison))}",
-        "\n".join(f"- {plain(line)}" for line in _sides(comparison)),
-        markdown_table(HEADS, rows, texts=1),
-        " · ".join([*marks, UNITS]),
+    doubts = [Item(text=told(one), mark="warning") for one in comparison.doubts]
+    return [
+        Pairs([*map(_side_of, "AB", (comparison.a, comparison.b))]),
+        Facts(_facts(comparison)),
+        Items([*doubts, *(Item(text=told(note)) for note in comparison.notes)]),
+        Table(name="comparison", heads=HEADS, rows=cells(comparison)),
+        Say(" · ".join([*marks, UNITS]), "note"),
+        Say(_brackets(comparison), "note"),
     ]
-    said = [
-        *(f"**!** {plain(told(doubt))}" for doubt in comparison.doubts),
-        *(plain(told(note)) for note in comparison.notes),
-    ]
-    blocks += ["\n".join(f"- {line}" for line in said)] if said else []
-    blocks.append(f"<sub>{plain(_facts(comparison))}</sub>")
-    return "\n\n".join(blocks)
 
 
-FORMATS: dict[str, Callable[[Comparison], str]] = {
-    "text": _text,
-    "md": _markdown,
-    "json": lambda comparison: formats.json(document(comparison)),
-}
+def _side_of(name: str, side: Side) -> tuple[str, str]:
+    return name, f"{side.label}{'' if side.valid else '  INVALID: ' + ', '.join(side.issues)}"

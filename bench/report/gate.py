@@ -1,6 +1,5 @@
-"""What a gate has decided in sentences, as text, Markdown, JSON, or JUnit XML."""
+"""The report of a gate: what was decided and why, with all that was measured; and as JUnit XML."""
 
-from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
 
@@ -9,12 +8,14 @@ import msgspec
 from bench.compare.gate import INVALID, NOISY, PASS, REGRESSION, Decision, Gate
 from bench.compare.randomization import LEVEL
 from bench.ledger.units import ABSENT, clean, count, number
-from bench.report import comparison, formats, run
-from bench.report.formats import markdown_table, plain, text_table, wrap
+from bench.report import comparison, run
+from bench.report.document import written
+from bench.report.document.blocks import Block, Document, Say, Section, Table
 
 HEADS = ("limit", "outcome", "A", "B", "B/A", f"{100 * LEVEL:.0f} % interval")
 WHYS = {
     "few": "{blocks} are too few",
+    "requests": "too few requests: it needs {needs}",
     "beyond": "B/A is {about}",
     "chance": "B/A is {about}, which may well be chance",
     "wide": "B/A is {about}: no change, or one beyond the limit",
@@ -27,10 +28,11 @@ def why(one: Decision) -> str:
     """Return why a decision is no pass, empty of one."""
     if not one.why:
         return ""
-    reason, *blocks = one.why
+    reason, *many = one.why
     about = "{} ({})".format(*comparison.apart(one.ratio, one.low, one.high))
-    few = count(int(blocks[0]), "block") if blocks else ""
-    return WHYS[str(reason)].format(blocks=few, about=about, value=_value(one.metric, one.b))
+    few, needs = (count(int(many[0]), "block"), f"{many[0]:,}") if many else ("", "")
+    value = _value(one.metric, one.b)
+    return WHYS[str(reason)].format(blocks=few, needs=needs, about=about, value=value)
 
 
 def sentence(gate: Gate) -> str:
@@ -45,10 +47,10 @@ def sentence(gate: Gate) -> str:
     return f"{outcome}: {'; '.join(told)}"
 
 
-def document(gate: Gate) -> dict[str, Any]:
+def data(gate: Gate) -> dict[str, Any]:
     """Return what the JSON of a gate holds."""
     fields = msgspec.structs.asdict
-    measured = gate.comparison and comparison.document(gate.comparison)
+    measured = gate.comparison and comparison.data(gate.comparison)
     return fields(gate) | {
         "sentence": sentence(gate),
         "decisions": [fields(one) | {"why": why(one)} for one in gate.decisions],
@@ -68,7 +70,7 @@ def _value(metric: str, value: float | None) -> str:
 
 def render(gate: Gate, *, format: str) -> str:
     """Return what was decided in one of the FORMATS, without a newline at its end."""
-    return FORMATS[format](gate)
+    return written.written(document(gate), format=format, data=lambda: data(gate))
 
 
 def junit(gate: Gate) -> bytes:
@@ -115,38 +117,16 @@ def _cells(one: Decision) -> list[str]:
     return [one.threshold, one.outcome, *values, *comparison.apart(one.ratio, one.low, one.high)]
 
 
-def _text(gate: Gate) -> str:
-    lines = [*wrap(clean(sentence(gate))), ""]
-    lines += [*text_table(HEADS, [_cells(one) for one in gate.decisions], texts=2), ""]
-    for fact in facts(gate):
-        lines += wrap(fact)
+def document(gate: Gate) -> Document:
+    """Return its report."""
+    limits = Table(name="limits", heads=HEADS, rows=[*map(_cells, gate.decisions)], texts=2)
+    blocks: list[Block] = [limits, *map(Say, facts(gate))]
+    measured: list[Block] = []
     if gate.comparison:
-        lines += ["", comparison.render(gate.comparison, format="text")]
-    if gate.run:
-        lines += ["", run.render([gate.run], format="text")]
-    return "\n".join(lines).rstrip()
-
-
-def _markdown(gate: Gate) -> str:
-    rows = []
-    for one in gate.decisions:
-        limit, outcome, *others = map(plain, _cells(one))
-        rows.append([limit, f"**{outcome}**" if one.why else outcome, *others])
-    blocks = [f"### {plain(sentence(gate))}", markdown_table(HEADS, rows, texts=2)]
-    if said := facts(gate):
-        blocks.append("\n".join(f"- {plain(fact)}" for fact in said))
-    shown = ""
-    if gate.comparison:
-        shown = comparison.render(gate.comparison, format="md")
+        measured = [Say(comparison.sentence(gate.comparison)), *comparison.blocks(gate.comparison)]
     elif gate.run:
-        shown = run.render([gate.run], format="md")
-    if shown:
-        blocks.append(f"<details><summary>All that was measured</summary>\n\n{shown}\n\n</details>")
-    return "\n\n".join(blocks)
-
-
-FORMATS: dict[str, Callable[[Gate], str]] = {
-    "text": _text,
-    "md": _markdown,
-    "json": lambda gate: formats.json(document(gate)),
-}
+        measured = run.section(gate.run, "run")
+    if measured:
+        title = "All that was measured"
+        blocks.append(Section(title=title, name="measured", blocks=measured, folded=True))
+    return Document(title="", headline=sentence(gate), blocks=blocks)

@@ -1,127 +1,231 @@
-"""Summaries as text, JSON, Markdown or a page: rendering only.
+"""The report of one or several runs."""
 
-Every format shows the same rows and sentences (`words`). Text fits 100 columns, and what a name
-contains reaches neither the terminal nor the Markdown as anything but text.
-"""
-
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from bench.ledger import units
+from bench.ledger.details.examples import Details
 from bench.ledger.summary import Issue, Summary
-from bench.report import formats, words
-from bench.report.formats import code, markdown_table, plain, quoted, text_table, wrap
-from bench.report.page import render_html
-from pipelines.errors import VisiontaxError
+from bench.report import bars, models, why, words
+from bench.report.document import written
+from bench.report.document.blocks import (
+    Block,
+    Chart,
+    Document,
+    Facts,
+    Item,
+    Items,
+    Mark,
+    Pairs,
+    Say,
+    Section,
+    Table,
+)
+from bench.report.document.charts.course import course
+from bench.report.document.charts.distribution import latency as distribution
+from bench.report.document.charts.waterfall import waterfall
+
+Known = Mapping[str, Details]
+"""What pictures of each run are made of, by its name; no run has one where none is shown."""
 
 
-def render(summaries: list[Summary], *, format: str) -> str:
-    """The report of one or several runs, without a newline at its end.
-
-    Raises VisiontaxError when `format` is not one of FORMATS, and ResultsError when a name cannot
-    be written as UTF-8.
+def render(summaries: Sequence[Summary], *, format: str, details: Known | None = None) -> str:
+    """Return the report of one or several runs, without a newline at its end. Raises as `written`
+    does, and ResultsError when a name cannot be written as UTF-8.
     """
-    if format not in FORMATS:
-        known = ", ".join(sorted(FORMATS))
-        raise VisiontaxError(f"unknown report format {format!r}", hint=f"use one of: {known}")
-    return FORMATS[format](summaries)
+    made = document(summaries, details or {})
+    return written.written(made, format=format, data=lambda: data(summaries))
 
 
-def _text(summaries: list[Summary]) -> str:
-    if not summaries:
-        return "no runs"
-    if len(summaries) == 1:
-        return _text_run(summaries[0], "run")
-    titled = [(f"[{i}]", summary) for i, summary in enumerate(summaries, 1)]
-    rows = [[title, *words.compare_row(summary)] for title, summary in titled]
-    table = text_table(["run", *words.COMPARE_HEADS], rows, texts=5)
-    first = "\n".join([f"{len(summaries)} runs; latencies in ms", "", *table])
-    return "\n\n\n".join([first, *(_text_run(summary, title) for title, summary in titled)])
+def data(summaries: Sequence[Summary]) -> Any:
+    """What their JSON holds: of one run that alone, of several a list."""
+    documents = [*map(why.document, summaries)]
+    return documents[0] if len(documents) == 1 else documents
 
 
-def _text_run(summary: Summary, title: str) -> str:
-    head = [f"{title} {units.clean(summary.run)}", *units.phrases(units.settings(summary))]
-    lines = [
-        *wrap(" · ".join(head)),
-        *wrap(" · ".join(words.outcome(summary))),
-        *wrap(words.verdict(summary)),
+def document(summaries: Sequence[Summary], details: Known) -> Document:
+    """Return the report of runs, with pictures of those whose `details` are known."""
+    several = len(summaries) > 1
+    links = [f"run-{rank}" for rank in range(1, len(summaries) + 1)]
+    blocks: list[Block] = _together(summaries, links, details) if several else []
+    for rank, (summary, link) in enumerate(zip(summaries, links, strict=True), 1):
+        told = section(summary, link, details.get(summary.run))
+        named = f"[{rank}] {summary.run}" if several else ""
+        mark: Mark = "VALID" if summary.valid else "INVALID"
+        blocks.append(Section(title=named, name=link, blocks=told, mark=mark))
+    if stages := bars.stages_of(summaries):
+        told = [Pairs([(name, meaning) for name, meaning in stages if meaning])]
+        blocks.append(Section(title="The stages", name="stages", blocks=told, aside=True))
+    title = f"run {summaries[0].run}" if len(summaries) == 1 else f"{len(summaries)} runs"
+    return Document(title=title, headline=headline(summaries), blocks=blocks)
+
+
+def _together(summaries: Sequence[Summary], links: Sequence[str], details: Known) -> list[Block]:
+    """What is said of several runs beside each other."""
+    labels, blocks = _labels(summaries), list[Block]()
+    if invalid := sum(not summary.valid for summary in summaries):
+        said = f"{invalid} of {len(summaries)} runs INVALID: {words.CANNOT}, and why is said below"
+        blocks.append(Say(f"{said}.", "alarm"))
+    blocks += [Pairs(_quickest(summaries, labels)), Facts(_shared(summaries))]
+    grouped = [
+        (f"{one.images} images", label) for one, label in zip(summaries, labels, strict=True)
     ]
-    for issue in summary.issues:
-        lines += _text_issue(issue)
-    lines += ["", *wrap(words.breakdown(summary))]
-    if not summary.stages:
-        return "\n".join(lines)
-    lines += ["", *text_table(words.STAGE_HEADS, words.stage_rows(summary.stages))]
+    blocks += [bars.latency(summaries, grouped, links), bars.shares(summaries, grouped, links)]
+    spread = {
+        f"[{rank}] {label}": known.distribution
+        for rank, (one, label) in enumerate(zip(summaries, labels, strict=True), 1)
+        if (known := details.get(one.run)) and known.distribution
+    }
+    pictures = [distribution(spread)] if len(spread) > 1 else []
+    return [*blocks, *pictures, _compared(summaries, links)]
+
+
+def _compared(summaries: Sequence[Summary], links: Sequence[str]) -> Section:
+    rows = [
+        [f"[{rank}] {summary.run}", *words.compare_row(summary)]
+        for rank, summary in enumerate(summaries, 1)
+    ]
+    table = Table(
+        name="runs",
+        heads=["run", *words.COMPARE_HEADS],
+        rows=rows,
+        texts=5,
+        doubts=[not summary.valid for summary in summaries],
+        links=links,
+    )
+    said = Say(f"Latencies in ms, {words.INTERVALS}.", "note")
+    return Section(title="All runs", name="all-runs", blocks=[table, said])
+
+
+def section(summary: Summary, link: str, details: Details | None = None) -> list[Block]:
+    """Return all that is told of one run: first what it comes to, and why."""
+    blocks: list[Block] = [
+        Facts(units.phrases(units.settings(summary))),
+        Facts([*words.outcome(summary), units.clean(summary.machine)]),
+        Say(words.verdict(summary), "strong" if summary.valid else "alarm"),
+        Items([_issue(one) for one in summary.issues]),
+        Say(words.breakdown(summary)),
+        *([bars.of_run(summary, f"{link}-stages")] if summary.stages else []),
+        _why(summary, link),
+    ]
+    accounted = _accounted(summary, link) if summary.stages else []
+    return [*blocks, *accounted, *(_charts(details, link) if details else [])]
+
+
+def _charts(details: Details, link: str) -> list[Chart]:
+    """The pictures of one run; what it did not record has none."""
+    spread, over_time = details.distribution, details.course
+    charts = [
+        distribution({"all requests": spread}, name=f"{link}-distribution") if spread else None,
+        waterfall(details, name=f"{link}-requests"),
+        course(over_time, name=f"{link}-course") if over_time else None,
+    ]
+    return [*filter(None, charts)]
+
+
+def _accounted(summary: Summary, link: str) -> list[Block]:
+    """The tables of where the time goes."""
+    latency = [Say(words.latency(summary))]
+    stages = Table(name="stages", heads=words.STAGE_HEADS, rows=words.stage_rows(summary))
+    blocks: list[Block] = [
+        Section(title=words.LATENCY, name=f"{link}-latency", blocks=latency),
+        Section(title="All requests", name=f"{link}-all", blocks=[stages], beside=True),
+    ]
     if summary.tail_stages:
-        rows = words.stage_rows(summary.tail_stages, summary.stages)
-        lines += ["", *wrap(f"What makes the tail ({words.tail_title(summary)})")]
-        lines += [*wrap(words.tail_cause(summary)), "", *text_table(words.TAIL_HEADS, rows)]
-    if summary.mix:
-        lines += ["", words.MIX, "", *text_table(words.MIX_HEADS, words.mix_rows(summary))]
-    lines += ["", "times in ms a request"]
-    for note in words.footnotes(summary):
-        lines += wrap(note)
-    return "\n".join(lines)
+        slowest = Table(name="tail", heads=words.TAIL_HEADS, rows=words.tail_rows(summary))
+        title = f"What makes the tail ({words.tail_title(summary)})"
+        told: list[Block] = [Say(words.tail_cause(summary)), slowest]
+        blocks.append(Section(title=title, name=f"{link}-tail", blocks=told, beside=True))
+    for rank, (title, heads, rows) in enumerate(words.mixed(summary)):
+        mixed = Table(name="mix", heads=heads, rows=rows)
+        blocks.append(Section(title=title, name=f"{link}-mix-{rank}", blocks=[mixed]))
+    if summary.counters:
+        counted: list[Block] = [models.table(summary.counters)]
+        counted += [Say(note, "note") for note in models.notes(summary.counters)]
+        blocks.append(Section(title=models.COUNTED, name=f"{link}-counters", blocks=counted))
+    notes = ["times in ms a request", *words.footnotes(summary)]
+    return [*blocks, *(Say(note, "note") for note in notes)]
 
 
-def _text_issue(issue: Issue) -> list[str]:
-    mark = "INVALID" if issue.invalid else "warning"
-    lines = wrap(f"  {mark} {units.clean(issue.code)}: {units.clean(issue.message)}")
-    return lines + (wrap(f"    hint: {units.clean(issue.hint)}") if issue.hint else [])
+def _why(summary: Summary, link: str) -> Section:
+    found = [
+        Item(text=one.said, code=one.code, more=f"evidence: {one.evidence}", command=one.command)
+        for one in why.why(summary)
+    ]
+    told = Items(found, numbered=True) if found else Say(why.nothing(summary))
+    return Section(title=why.TITLE, name=f"{link}-why", blocks=[told])
 
 
-def _markdown(summaries: list[Summary]) -> str:
+def _issue(issue: Issue) -> Item:
+    more = f"hint: {issue.hint}" if issue.hint else ""
+    mark: Mark = "INVALID" if issue.invalid else "warning"
+    return Item(text=issue.message, mark=mark, code=issue.code, more=more)
+
+
+def headline(summaries: Sequence[Summary]) -> str:
+    """What the reader learns, from the runs that can be trusted."""
     if not summaries:
-        return "No runs."
-    if len(summaries) == 1:
-        return f"### Run {code(summaries[0].run)}\n\n" + _markdown_run(summaries[0])
-    rows = [[code(summary.run), *map(plain, words.compare_row(summary))] for summary in summaries]
-    rows = [[*row[:-1], "**INVALID**" if row[-1] == "INVALID" else row[-1]] for row in rows]
-    heads = ["run", *words.COMPARE_HEADS]
-    blocks = [f"### {len(summaries)} runs", markdown_table(heads, rows, texts=5), "Times in ms."]
-    for summary in summaries:
-        head = f"<code>{quoted(summary.run)}</code> {words.verdict(summary)}"
-        folded = f"<details{'' if summary.valid else ' open'}><summary>{head}</summary>"
-        blocks.append(f"{folded}\n\n{_markdown_run(summary)}\n\n</details>")
-    return "\n\n".join(blocks)
+        return "No runs to report"
+    trusted = [summary for summary in summaries if summary.valid and summary.latency_ms]
+    if not trusted:
+        valid = any(summary.valid for summary in summaries)
+        return "No request succeeded" if valid else "INVALID: no number here can be trusted"
+    shares = [one.non_inference_share for one in trusted if one.non_inference_share is not None]
+    if not shares:
+        latency = trusted[0].latency_ms
+        mean_ms = units.number(latency.mean if latency else None)
+        return f"A request takes {mean_ms} ms; {words.by_counters(trusted[0])}"
+    taken = span(shares)
+    latency = trusted[0].latency_ms
+    alone = f"{units.number(latency.mean)} ms" if latency and len(trusted) == 1 else "time"
+    return f"{taken} of the {alone} a request takes is not inference"
 
 
-def _markdown_run(summary: Summary) -> str:
-    facts = [*units.phrases(units.settings(summary)), *words.outcome(summary)]
-    blocks = [" · ".join(map(plain, facts)), f"**{words.verdict(summary)}**"]
-    if summary.issues:
-        blocks.append("\n".join(map(_markdown_issue, summary.issues)))
-    blocks.append(plain(words.breakdown(summary)))
-    if summary.stages:
-        blocks.append(_markdown_stages(words.STAGE_HEADS, words.stage_rows(summary.stages)))
-    if summary.tail_stages:
-        rows = words.stage_rows(summary.tail_stages, summary.stages)
-        blocks += [
-            f"**What makes the tail** ({plain(words.tail_title(summary))}): "
-            + plain(words.tail_cause(summary)),
-            _markdown_stages(words.TAIL_HEADS, rows),
-        ]
-    if summary.mix:
-        table = _markdown_stages(words.MIX_HEADS, words.mix_rows(summary))
-        blocks += [f"**{words.MIX}**", table]
-    if summary.stages:
-        notes = ["Times in ms a request", *words.footnotes(summary)]
-        blocks.append("<sub>" + ". ".join(map(plain, notes)) + ".</sub>")
-    return "\n\n".join(blocks)
+def span(shares: Iterable[float]) -> str:
+    """`5.0 %`, or `5.0 % to 25.0 %`, of the least and the largest."""
+    ordered = sorted(shares)
+    return " to ".join(dict.fromkeys(map(units.percent, (ordered[0], ordered[-1]))))
 
 
-def _markdown_issue(issue: Issue) -> str:
-    mark = "**INVALID**" if issue.invalid else "warning"
-    hint = f" _Hint:_ {plain(issue.hint)}" if issue.hint else ""
-    return f"- {mark} {code(issue.code)}: {plain(issue.message)}{hint}"
+def _quickest(summaries: Sequence[Summary], labels: Sequence[str]) -> list[tuple[str, str]]:
+    """For each size of image the quickest valid run: its label, and its breakdown."""
+    best: dict[str, tuple[float, str, str]] = {}
+    for summary, label in zip(summaries, labels, strict=True):
+        if summary.valid and summary.latency_ms is not None:
+            entry = (summary.latency_ms.mean, label, words.breakdown(summary))
+            best[summary.images] = min(best.get(summary.images, entry), entry)
+    return [(f"{images} images, at best {label}", t) for images, (_, label, t) in best.items()]
 
 
-def _markdown_stages(heads: Sequence[str], rows: list[list[str]]) -> str:
-    return markdown_table(heads, [list(map(plain, row)) for row in rows], texts=1)
+def _settings(summary: Summary) -> dict[str, str]:
+    """The settings by name but the images, by which the page groups the runs."""
+    return {name: text for name, text in units.settings(summary).items() if name != "images"}
 
 
-FORMATS: dict[str, Callable[[list[Summary]], str]] = {
-    "text": _text,
-    "json": lambda runs: formats.json(runs[0] if len(runs) == 1 else runs),
-    "md": _markdown,
-    "html": render_html,
-}
+def _differing(summaries: Sequence[Summary]) -> list[str]:
+    """The settings that are not the same in all runs."""
+    rows = [_settings(summary) for summary in summaries]
+    names = dict.fromkeys(itertools.chain(*rows))
+    return [name for name in names if len({row.get(name) for row in rows}) > 1]
+
+
+def _labels(summaries: Sequence[Summary]) -> list[str]:
+    """A name for each run: the settings that differ, and the run's own name where they do not."""
+    names = [name for name in _differing(summaries) if name != "duration"]
+    labels = [" · ".join(filter(None, map(_settings(one).get, names))) for one in summaries]
+    keys = [(one.images, label) for one, label in zip(summaries, labels, strict=True)]
+    return [
+        label
+        if label and keys.count((one.images, label)) == 1
+        else f"{label} · {one.run}".removeprefix(" · ")
+        for one, label in zip(summaries, labels, strict=True)
+    ]
+
+
+def _shared(summaries: Sequence[Summary]) -> list[str]:
+    """The settings and the machine that all runs share, as phrases."""
+    differing, machines = _differing(summaries), {summary.machine for summary in summaries}
+    alike = {n: text for n, text in _settings(summaries[0]).items() if n not in differing}
+    where = machines if len(machines) == 1 else [f"{len(machines)} different machines"]
+    return [*units.phrases(alike), *where]

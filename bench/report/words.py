@@ -5,27 +5,39 @@ or a table still has to escape them.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
+from bench.ledger.mix import PIPELINE, Group
+from bench.ledger.models import inference_ms
+from bench.ledger.quantiles import LEVEL, Quantile
 from bench.ledger.summary import StageTime, Summary
-from bench.ledger.units import clean, count, number, percent, points
+from bench.ledger.units import ABSENT, clean, count, number, percent, points, quantile
+from bench.record.records import LEVELS
+from pipelines.engines.serving import TRITON
 
 COMPARE_HEADS = (
     *("images", "preprocess", "place", "via", "users", "req/s"),
-    *("mean", "p50", "p99", "not inf.", "gen. CPU", "valid"),
+    *("mean", "p99", "not inf.", "valid"),
 )
-STAGE_HEADS = ("stage", "mean", "p50", "p95", "p99", "share", "work")
-TAIL_HEADS = (*STAGE_HEADS, "vs all")
+STAGE_HEADS = ("stage", "mean", "p50", "p99", "share", "work")
+TAIL_HEADS = ("stage", "mean", "p50", "share", "work", "vs all")
 MIX_HEADS = (
-    *("image", "images", "requests", "errors"),
-    *("mean", "p50", "p99", "preprocess", "not inf."),
+    *("images", "requests", "errors"),
+    *("mean", "p99", "preprocess", "not inf."),
 )
-MIX = "By the image's size and format"
+MIX, PIPELINES = "By the image's size and format", "By pipeline"
 APPORTIONED = "* measured by truncated graphs, not timed by itself"
 WORK = (
     "work: mean of summed span durations, also of what the request did not wait for, each divided "
     "by the images or crops that shared it"
 )
+LETTERS = dict(zip(LEVELS, "abcd", strict=True))
+"""How people call the levels at which an attached server can be seen."""
+
+INTERVALS = f"(low to high): where the quantile is by {100 * LEVEL:.0f} %"
+LATENCY = f"Latency in ms, {INTERVALS}"
+CANNOT = "these numbers cannot be trusted"
 EMPTY = "No request succeeded: there is no time to account for."
 
 
@@ -46,21 +58,38 @@ def outcome(summary: Summary) -> list[str]:
     return [
         count(summary.requests, "request"),
         count(summary.errors, "error"),
+        *([f"{summary.dropped:,} dropped"] if summary.schedule is not None else []),
+        *([f"{number(summary.offered_per_s)} offered/s"] if summary.offered_per_s else []),
         f"{number(summary.throughput_per_s)} requests/s",
+        *([f"attached, level ({LETTERS[summary.level]})"] if summary.level in LETTERS else []),
         *(f"{name} {share}" for name, share in cpu(summary).items()),
+        *energy(summary),
     ]
+
+
+def energy(summary: Summary) -> list[str]:
+    """What an image took of the counters of energy that there are, and their power."""
+    found = summary.energy
+    if found is None or found.joules_per_image is None:
+        return []
+    powers = " + ".join(f"{clean(name)} {number(one)} W" for name, one in found.watts.items())
+    return [f"{number(found.joules_per_image)} J/image ({powers})"]
 
 
 def verdict(summary: Summary) -> str:
     """VALID or INVALID, and what that means."""
     warnings = sum(not issue.invalid for issue in summary.issues)
     if not summary.valid:
-        return "INVALID: these numbers cannot be trusted"
+        return f"INVALID: {CANNOT}"
     return f"VALID, with {count(warnings, 'warning')}" if warnings else "VALID"
 
 
 def via(summary: Summary) -> str:
-    """How a request travelled: a chain's topology, and the transport where that is not HTTP."""
+    """How a request travelled: a chain's topology, and the transport where that is not HTTP; where
+    to, if not to Triton.
+    """
+    if summary.served_by != TRITON:
+        return f"{summary.served_by} {summary.transport}"
     if summary.topology is None:
         return summary.transport
     plain = summary.transport == "http"
@@ -70,42 +99,74 @@ def via(summary: Summary) -> str:
 def compare_row(summary: Summary) -> list[str]:
     """One run as a row under COMPARE_HEADS; latencies in milliseconds."""
     latency = summary.latency_ms
-    times = (latency.mean, latency.p50, latency.p99) if latency else (None, None, None)
     return [
         *map(clean, (summary.images, summary.preprocess, summary.place, via(summary))),
-        f"{summary.users}",
-        *map(number, (summary.throughput_per_s, *times)),
+        f"{summary.users or ABSENT}",
+        *map(number, (summary.throughput_per_s, latency.mean if latency else None)),
+        quantile(latency.quantiles["p99"] if latency else None),
         percent(summary.non_inference_share if latency else None),
-        percent(summary.generator_cpu_share),
         "yes" if summary.valid else "INVALID",
     ]
 
 
-def stage_rows(
-    stages: Mapping[str, StageTime], whole: Mapping[str, StageTime] | None = None
-) -> list[list[str]]:
-    """Rows under STAGE_HEADS; `whole` adds a column with the change of share against it."""
-    rows = []
-    for name, time in stages.items():
-        numbers = (time.mean_ms, time.p50_ms, time.p95_ms, time.p99_ms)
-        row = [marked(name, time), *map(number, numbers), percent(time.share), number(time.work_ms)]
-        if whole is not None:
-            row.append(points(time.share - _share(whole, name)))
-        rows.append(row)
-    return rows
+def stage_rows(summary: Summary) -> list[list[str]]:
+    """Rows under STAGE_HEADS, of all requests."""
+    return [
+        _stage_row(name, time, time.p50_ms, time.p99_ms) for name, time in summary.stages.items()
+    ]
 
 
-def mix_rows(summary: Summary) -> list[list[str]]:
-    """Rows under MIX_HEADS; none where all images are of one size class and format."""
+def tail_rows(summary: Summary) -> list[list[str]]:
+    """Rows under TAIL_HEADS, of the slowest requests; last is the change of share against all."""
+    return [
+        [*_stage_row(name, time, time.p50_ms), points(time.share - _share(summary.stages, name))]
+        for name, time in summary.tail_stages.items()
+    ]
+
+
+def _stage_row(name: str, time: StageTime, *told: Quantile) -> list[str]:
+    times = (number(time.mean_ms), *map(quantile, told))
+    return [marked(name, time), *times, percent(time.share), number(time.work_ms)]
+
+
+class Mixed(NamedTuple):
+    """A table of what was mixed."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: list[list[str]]
+
+
+def mixed(summary: Summary) -> list[Mixed]:
+    """Return the table by pipeline where there are several, and the one by the image's size and
+    format where these are.
+    """
+    pipelines = [group for group in summary.mix if group.by == PIPELINE]
+    images = [group for group in summary.mix if group.by != PIPELINE]
+    tables = [(PIPELINES, PIPELINE, pipelines), (MIX, "image", images)]
+    return [Mixed(t, (head, *MIX_HEADS), _mix_rows(groups)) for t, head, groups in tables if groups]
+
+
+def _mix_rows(groups: Iterable[Group]) -> list[list[str]]:
     return [
         [
             clean(group.name),
             *(f"{amount:,}" for amount in (group.images, group.requests, group.errors)),
-            *map(number, (group.mean_ms, group.p50_ms, group.p99_ms, group.preprocess_ms)),
+            number(group.mean_ms),
+            quantile(group.p99_ms),
+            number(group.preprocess_ms),
             percent(group.non_inference_share),
         ]
-        for group in summary.mix
+        for group in groups
     ]
+
+
+def latency(summary: Summary) -> str:
+    """`p50 7.0 (6.9 to 7.1) · … · p99.9 too few: needs 5,000 · max 14`; empty of no requests."""
+    if summary.latency_ms is None:
+        return ""
+    parts = [f"{name} {quantile(one)}" for name, one in summary.latency_ms.quantiles.items()]
+    return " · ".join([*parts, f"max {number(summary.latency_ms.max)}"])
 
 
 def marked(name: str, time: StageTime) -> str:
@@ -119,7 +180,7 @@ def footnotes(summary: Summary) -> list[str]:
     notes = [APPORTIONED] if any(time.apportioned for time in times) else []
     if any(number(time.work_ms) != number(time.mean_ms) for time in times):
         notes.append(WORK)
-    return notes
+    return notes + summary.notes
 
 
 def breakdown(summary: Summary) -> str:
@@ -129,8 +190,20 @@ def breakdown(summary: Summary) -> str:
     parts = _parts(summary.stages)
     listed = " + ".join(f"{whole or '<1'} % {name}" for name, whole in parts)
     inference = next((whole for name, whole in parts if _is_inference(name)), 0)
+    if summary.non_inference_share is None:
+        return f"{number(summary.latency_ms.mean)} ms = {listed}; {by_counters(summary)}"
     tax = f"{100 - inference} %" if 0 < inference < 100 else percent(summary.non_inference_share)
     return f"{number(summary.latency_ms.mean)} ms = {listed}; {tax} is not inference"
+
+
+def by_counters(summary: Summary) -> str:
+    """Say what is known of inference where the server is one stage."""
+    whole, table = summary.latency_ms, summary.counters
+    took = inference_ms(table, whole=summary.pipeline) if table else None
+    if took is None or whole is None:
+        return "how much of the server's part is inference is not known"
+    tax = percent(max(0.0, 1 - took / whole.mean))
+    return f"by the server's counters {number(took)} ms is inference, and {tax} is not"
 
 
 def tail_title(summary: Summary) -> str:

@@ -1,4 +1,5 @@
-"""What a run needs beside the load: Triton, message brokers, and the workers of a chain's stages.
+"""What a run needs beside the load: its server, message brokers, and the workers of a chain's
+stages.
 
 Each is started for as long as the caller needs it, or found where the caller says.
 """
@@ -13,16 +14,18 @@ from typing import Any
 import click
 import msgspec
 
-from bench.record.scenario import Settings
+from bench.record.scenario import SIZED, Settings, parts
 from pipelines import paths, processes
+from pipelines.engines.serving import TITLES, TRITON
 from pipelines.errors import VisiontaxError
 from pipelines.processes import Child, logged
 from pipelines.servers import control, triton
+from pipelines.servers.apps import start as apps
 from pipelines.servers.device import parse
 from pipelines.servers.kafka import start_kafka
 from pipelines.servers.memory_broker import start_memory
 from pipelines.servers.redis import start_redis
-from pipelines.servers.sizing import default_sizes
+from pipelines.servers.sizing import sizes_of
 from pipelines.topologies import choose
 from pipelines.topologies.brokered.messages import STAGES
 
@@ -66,11 +69,13 @@ def brokers(wanted: Iterable[str]) -> Iterator[dict[str, str]]:
 def equipped(chosen: Sequence[Settings]) -> Iterator[list[Settings]]:
     """Yield the settings with the addresses of all that they need, started where none is given.
 
-    All of them have the same server, broker, Redis and device, or none of that.
+    All of them have the same broker, Redis, device and sizes, or none of that; those of a server by
+    name have the same pipeline, and of Triton the same address.
     Raises VisiontaxError when settings do not go together, or when something cannot be started.
     """
     for one in chosen:
         one.check()
+        one.check_sizes()
     given = sorted({service_of(one) for one in chosen if one.brokered and one.broker})
     if len(given) > 1:
         raise VisiontaxError(
@@ -78,18 +83,49 @@ def equipped(chosen: Sequence[Settings]) -> Iterator[list[Settings]]:
             hint="run the topologies of one broker at a time, or leave --broker out",
         )
     real = [one for one in chosen if one.transport != "fake"]
-    models = sorted({model for one in real for model in choose.models(one)})
     with contextlib.ExitStack() as stack:
         urls = {}
-        if real and real[0].server:
-            use(real[0].server, models)
-        elif real:
-            sizes = default_sizes(parse(real[0].device))
-            running = stack.enter_context(triton.start(folder(), models=models, sizes=sizes))
-            running.wait_ready()
-            urls["http"] = running.url
+        for name in sorted({one.served_by for one in real}):
+            asked = [one for one in real if one.served_by == name]
+            if name != TRITON:
+                urls[name] = stack.enter_context(app(name, asked[0].pipeline))
+            elif url := stack.enter_context(_triton(asked)):
+                urls["http"] = url
         urls |= stack.enter_context(brokers({name for one in chosen for name in services(one)}))
         yield [addressed(one, urls) for one in chosen]
+
+
+@contextlib.contextmanager
+def _triton(asked: Sequence[Settings]) -> Iterator[str | None]:
+    """Yield the address of a Triton that is started with the models; None where one was given."""
+    models = sorted(choose.models(*(part for one in asked for part in parts(one).values())))
+    if given := asked[0].server:
+        use(given, models if asked[0].traced else ())
+        yield None
+        return
+    sizes = sizes_of(parse(asked[0].device), **{name: getattr(asked[0], name) for name in SIZED})
+    with triton.start(folder(), models=models, sizes=sizes) as running:
+        running.wait_ready()
+        yield running.url
+
+
+def kit(settings: Settings) -> tuple[object, ...]:
+    """Return what runs must have in common that the same equipment serves."""
+    if settings.named:
+        return settings.served_by, settings.pipeline
+    return settings.device, *(getattr(settings, name) for name in SIZED)
+
+
+@contextlib.contextmanager
+def app(name: str, pipeline: str) -> Iterator[str]:
+    """Yield the address of the pipeline behind another server than Triton, which is started.
+
+    Raises ServerError when it does not start.
+    """
+    click.echo(f"starting {TITLES[name]} ...", err=True)
+    with apps.start(name, pipeline, folder()) as running:
+        running.wait_ready()
+        yield running.url
 
 
 def use(server: str, models: Sequence[str], *, of: str = "") -> None:
@@ -121,7 +157,7 @@ def addressed(settings: Settings, urls: Mapping[str, str]) -> Settings:
     """Return the settings with the addresses of what they need; `urls` are of what was started."""
     server = broker = claims = None
     if settings.transport != "fake":
-        server = settings.server or urls["http"]
+        server = settings.server or urls[settings.served_by if settings.named else "http"]
     if settings.brokered:
         broker = settings.broker or urls[service_of(settings)]
         if settings.crops == "reference":

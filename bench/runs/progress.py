@@ -37,6 +37,14 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.clear()
 
+    def expect(self, left_s: float) -> None:
+        """Say how long all takes that is still to be done, where that was not known before."""
+        done_s = self._total_s - self._left_s
+        self._left_s, self._total_s = left_s, done_s + left_s
+        if self._bar is not None:
+            (task,) = self._bar.tasks
+            self._bar.update(task.id, total=self._total_s)
+
     def step(self, title: str, *, seconds: float) -> None:
         """Begin a step that should take `seconds`."""
         self._title, self._step_s, self._since = clean(title), seconds, time.monotonic()

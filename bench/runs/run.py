@@ -16,16 +16,17 @@ import msgspec
 
 from bench.generator.in_flight import left_in_flight
 from bench.generator.session import COOLDOWN_NS
-from bench.generator.spec import LoadSpec
+from bench.generator.spec import Attached, LoadSpec
 from bench.ledger.units import clean, count
-from bench.prepare.images.sets import images_of
+from bench.prepare.images.sets import asked_with, images_of, specs_of
 from bench.record import folders, records, scenario
 from bench.runs.equipment import crew
 from bench.runs.progress import Progress, say_where
 from pipelines import paths
+from pipelines.engines.serving import TITLES
 from pipelines.errors import ResultsError, ServerError, VisiontaxError
 from pipelines.paths import REPOSITORY
-from pipelines.processes import Child
+from pipelines.processes import HOST, Child, free_port
 from pipelines.servers import control
 
 LOAD = paths.ROOT / "bench" / "load.py"
@@ -36,22 +37,34 @@ TICK_S = 0.2
 STOP_TIMEOUT_S = 45.0
 """How long the load has for its requests in flight, and for the trace, when it is to end."""
 
+FEW_FILES = 800
+"""Below so many users their connections are few enough for select(2), which wakes a process within
+0.1 ms of the moment it asks for; epoll rounds that up to the next whole millisecond.
+"""
+
 OVERHEAD_S = 4.0
 """About how long a run takes beyond its warm-up and duration."""
+
+
+def length_s(settings: scenario.Settings, duration_s: float) -> float:
+    """Return about how long a run takes."""
+    return settings.warmup_s + duration_s + OVERHEAD_S
 
 
 @dataclass(frozen=True)
 class Plan:
     """One run: its settings, how long it measures, and where its folder goes.
 
-    `repository` is the one that the server serves, where it is not this checkout's.
+    `repository` is the one that the server serves, where it is not this checkout's; `attached` is
+    as in LoadSpec. So many `processes` ask.
     """
 
     settings: scenario.Settings
     duration_s: float
     results: Path = folders.RESULTS
-    recorded: bool = True
     repository: Path | None = None
+    attached: Attached | None = None
+    processes: int = 1
 
     @property
     def title(self) -> str:
@@ -59,7 +72,10 @@ class Plan:
         chosen, users = self.settings, count(self.settings.users, "user")
         if chosen.alone:
             return f"{chosen.pipeline} inference alone {chosen.transport} {users}"
-        images, how = Path(chosen.images).name, chosen.topology or chosen.transport
+        if chosen.only:
+            return f"{chosen.pipeline} {chosen.only} alone {chosen.images} {chosen.place} {users}"
+        images, how = scenario.called(chosen.images), chosen.topology or chosen.transport
+        how = f"{chosen.served_by} {how}" if chosen.named else how
         return f"{chosen.pipeline} {images} {chosen.preprocess}@{chosen.place} {how} {users}"
 
     def load(self, folder: Path, **changes: Any) -> tuple[LoadSpec, float]:
@@ -74,14 +90,24 @@ class Plan:
             scenario=msgspec.structs.replace(self.settings, warmup_s=warmup_s),
             folder=str(folder),
             repository=str((self.repository or REPOSITORY).resolve()),
-            recorded=self.recorded,
+            attached=self.attached,
         )
         return msgspec.structs.replace(spec, **changes), total_s
 
     def command(self, folder: Path, **changes: Any) -> list[str]:
         """Return the Locust command that makes this run in `folder`; `changes` are of its spec."""
         spec, total_s = self.load(folder, **changes)
-        return [sys.executable, *locust(spec, total_s=total_s, program=LOAD)]
+        several = together(self.processes) if self.processes > 1 else []
+        return [sys.executable, *locust(spec, total_s=total_s, program=LOAD), *several]
+
+
+def together(processes: int) -> list[str]:
+    """Return the arguments with which Locust forks so many, who meet at a free port of this host:
+    at Locust's own one, on all addresses, two loads would be in each other's way.
+    """
+    port = str(free_port())
+    bound = ["--master-bind-host", HOST, "--master-bind-port", port, "--master-port", port]
+    return ["--processes", str(processes), *bound]
 
 
 def locust(spec: LoadSpec, *, total_s: float, program: Path) -> list[str]:
@@ -98,27 +124,44 @@ def locust(spec: LoadSpec, *, total_s: float, program: Path) -> list[str]:
     ]
 
 
-def execute(plan: Plan, *, tick: Callable[[], None] = lambda: None) -> Path:
-    """Make one run, with the workers that it needs, and return its folder.
+def execute(
+    plan: Plan,
+    *,
+    folder: Path | None = None,
+    tick: Callable[[], None] = lambda: None,
+    enough: Callable[[Path], bool] = lambda _: False,
+) -> Path:
+    """Make one run, with the workers that it needs, and return its folder, the one given or a new.
+
+    It ends before its time when what is in the folder is `enough`.
 
     Raises ResultsError when it cannot be written, and VisiontaxError in the generator's own words
     when that fails. A Ctrl-C leaves what was measured until then in the folder.
     """
     with crew(plan.settings) as workers:
-        folder = _load(plan, workers, tick=tick)
+        folder = _load(plan, folder, workers, tick=tick, enough=enough)
         gone = sum(not worker.alive for worker in workers)
     if gone:
         click.echo(f"warning: {count(gone, 'worker')} ended in mid-run", err=True)
     return folder
 
 
-def _load(plan: Plan, workers: list[Child], *, tick: Callable[[], None]) -> Path:
-    folder = folders.make_folder(plan.results, plan.settings)
+def _load(
+    plan: Plan,
+    folder: Path | None,
+    workers: list[Child],
+    *,
+    tick: Callable[[], None],
+    enough: Callable[[Path], bool],
+) -> Path:
+    folder = folder or folders.make_folder(plan.results, plan.settings)
     try:
         with start_load(plan, folder, workers=workers) as load:
             while load.alive:
                 load.wait(TICK_S)
                 tick()
+                if enough(folder):
+                    load.stop()
     except KeyboardInterrupt:
         if (folder / records.MANIFEST).exists():
             say_where([folder])
@@ -162,7 +205,7 @@ def _say_left_out(images: str, preprocess: str) -> None:
 
 def _killed(by: signal.Signals, settings: scenario.Settings, folder: Path) -> VisiontaxError:
     """What to say of a load that a signal ended."""
-    found = None if settings.alone else images_of(settings.images, preprocess=settings.preprocess)
+    found = None if settings.alone else asked_with(settings)
     paths = found.paths if found else []
     names = [str(paths[number]) for number in left_in_flight(folder) if number < len(paths)]
     said = f" with {', '.join(names)} in flight" if names else ""
@@ -175,9 +218,19 @@ def _killed(by: signal.Signals, settings: scenario.Settings, folder: Path) -> Vi
 def start_load(plan: Plan, folder: Path, *, workers: Sequence[Child] = ()) -> Child:
     """Start the load of a run in `folder`."""
     if not plan.settings.alone:
-        _say_left_out(plan.settings.images, plan.settings.preprocess)
+        for images in specs_of([plan.settings]):
+            _say_left_out(images, plan.settings.preprocess)
     command = plan.command(folder, workers=[each.process.pid for each in workers])
-    return Child("the load", command, log=folder / LOG, patience_s=STOP_TIMEOUT_S)
+    environment = os.environ | exact(plan.settings)
+    return Child(
+        "the load", command, log=folder / LOG, patience_s=STOP_TIMEOUT_S, environment=environment
+    )
+
+
+def exact(settings: scenario.Settings) -> dict[str, str]:
+    """Return the variables with which a load asks when requests are due, as exactly as it can."""
+    few = settings.open and settings.users < FEW_FILES
+    return {"GEVENT_BACKEND": "select"} if few else {}
 
 
 def each_run(plans: Sequence[Plan]) -> Iterator[Path]:
@@ -186,18 +239,21 @@ def each_run(plans: Sequence[Plan]) -> Iterator[Path]:
     Shows progress and the time left on stderr. Raises VisiontaxError when one cannot be made, or
     has left no server for the next one.
     """
-    lengths = [plan.settings.warmup_s + plan.duration_s + OVERHEAD_S for plan in plans]
+    lengths = [length_s(plan.settings, plan.duration_s) for plan in plans]
     with Progress(sum(lengths)) as progress:
         for number, (plan, length) in enumerate(zip(plans, lengths, strict=True), start=1):
             progress.step(f"[{number}/{len(plans)}] {plan.title}", seconds=length)
             yield execute(plan, tick=progress.tick)
-            _check_alive(plan.settings)
+            check_alive(plan.settings)
             progress.done()
 
 
-def _check_alive(settings: scenario.Settings) -> None:
-    if settings.traced and settings.server and not control.is_ready(settings.server):
+def check_alive(settings: scenario.Settings) -> None:
+    """Raise ServerError when the server is gone that was measured."""
+    asked = settings.traced or settings.named
+    if asked and settings.server and not control.is_ready(settings.server):
+        name = TITLES[settings.served_by]
         raise ServerError(
-            f"Triton at {settings.server} stopped answering while it was measured",
+            f"{name} at {settings.server} stopped answering while it was measured",
             hint="its log says why; 'bench serve' and 'bench run' keep it in build/serve/",
         )

@@ -5,6 +5,7 @@ here inherits that.
 """
 
 import functools
+import ipaddress
 import os
 import re
 import ssl
@@ -18,6 +19,9 @@ CA_FILE = "VISIONTAX_CA_FILE"
 
 HEADERS = "VISIONTAX_HEADERS"
 """Lines of `NAME: VALUE` that go with every request to Triton, over HTTP and gRPC."""
+
+MAY_LOAD = "--i-may-load-this-host"
+"""The option by which a user says so."""
 
 _PORTS = {"http": 80, "https": 443}
 _HEADER = re.compile(r"([0-9A-Za-z._-]+):[ \t]*([ -~]*)")
@@ -37,6 +41,15 @@ class Address(NamedTuple):
         return f"{'https://' if self.secure else ''}{host}:{self.port}{self.path}"
 
     @property
+    def is_local(self) -> bool:
+        """Whether it is this host's loopback."""
+        try:
+            found = ipaddress.ip_address(self.host.partition("%")[0])
+        except ValueError:
+            return self.host == "localhost"
+        return found.is_loopback or found.is_unspecified
+
+    @property
     def url(self) -> str:
         """What paths of the server's own are appended to."""
         return str(self) if self.secure else f"http://{self}"
@@ -48,14 +61,16 @@ def address_of(text: str) -> Address:
 
     Raises VisiontaxError when it is neither; a URL without a port has that of its scheme.
     """
-    scheme, found, _ = text.partition("://")
+    _, found, _ = text.partition("://")
     wrong = VisiontaxError(
         f"not the address of a server: {text!r}",
         hint="write it as host:port, or as a URL: https://host/prefix",
     )
     try:
         parts = urlsplit(text if found else f"//{text}")
-        port = parts.port or (_PORTS[scheme] if found else 0)
+        port = parts.port or 0
+        if found:  # urlsplit reads HTTPS as https
+            port = port or _PORTS[parts.scheme]
     except (ValueError, LookupError):
         raise wrong from None
     if parts.username is not None or parts.password is not None:
@@ -69,8 +84,17 @@ def address_of(text: str) -> Address:
         raise VisiontaxError(
             f"the server's address has no port: {text}", hint="write it as host:port"
         )
-    secure = bool(found) and scheme == "https"
+    secure = parts.scheme == "https"
     return Address(parts.hostname, port, secure, parts.path.rstrip("/"))
+
+
+def may_load(server: str, *, said: bool) -> None:
+    """Raise VisiontaxError where the server is not on this host and nobody has `said` it may be."""
+    if not (said or address_of(server).is_local):
+        raise VisiontaxError(
+            f"{server} is not this host, and a load may slow down those who use it",
+            hint=f"say {MAY_LOAD} where that is all right",
+        )
 
 
 def headers() -> dict[str, str]:
@@ -92,12 +116,22 @@ def ca_file() -> str | None:
 
     Raises VisiontaxError when there are none in it.
     """
+    trusted()
+    return os.environ.get(CA_FILE) or None
+
+
+def trusted() -> ssl.SSLContext:
+    """Return what TLS trusts, one for the process. Raises as ca_file does."""
     path = os.environ.get(CA_FILE)
     try:
-        ssl.create_default_context(cafile=path or None)
+        return _context(path or None)
     except OSError as error:  # ssl.SSLError is one
         raise VisiontaxError(
             f"{CA_FILE}={path} has no certificates that can be read: {error.strerror or error}",
             hint="name a PEM file, with the certificate of the CA that signed the server's",
         ) from error
-    return path or None
+
+
+@functools.cache
+def _context(path: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=path)

@@ -7,6 +7,7 @@ from pipelines.engines.engine import SERVICE_S, Engine, FakeEngine
 
 TRANSPORTS = {
     "http": "pipelines.engines.triton_http:HttpEngine",
+    "json": "pipelines.engines.triton_http:JsonEngine",
     "grpc": "pipelines.engines.triton_grpc:GrpcEngine",
     "shm": "pipelines.engines.triton_shm:engine",
     "cuda-shm": "pipelines.engines.cuda_shm:engine",
@@ -36,13 +37,22 @@ def check_gpu(transport: str) -> None:
         cuda_shm.check()
 
 
-def engine(transport: str, url: str, *, service_s: float = SERVICE_S) -> Engine:
+def engine(
+    transport: str,
+    url: str,
+    *,
+    service_s: float = SERVICE_S,
+    service_times: str = "constant",
+    server: str = "",
+) -> Engine:
     """Return a new engine; `url` is the address of the transport's own endpoint.
 
-    The fake one needs none, and takes `service_s`. Raises EngineError as `check_gpu` does.
+    The fake one needs none, and takes `service_s`, as `service_times` says. `server` is what errors
+    call one that is no Triton and is asked by `http`. Raises EngineError as `check_gpu` does.
     """
     if transport == "fake":
-        return FakeEngine(service_s)
+        return FakeEngine(service_s, times=service_times)
     check_gpu(transport)
-    made: Engine = pkgutil.resolve_name(TRANSPORTS[transport])(url)
+    named = {"server": server} if server else {}
+    made: Engine = pkgutil.resolve_name(TRANSPORTS[transport])(url, **named)
     return made

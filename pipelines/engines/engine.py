@@ -4,7 +4,9 @@ An engine belongs to one user and has one request in flight. It takes timestamps
 while the request is under way. The fake is here too.
 """
 
+import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -47,22 +49,29 @@ class Engine(Protocol):
 
 SERVICE_S = 0.005
 
+SERVICE_TIMES: dict[str, Callable[[float], float]] = {
+    "constant": lambda mean_s: mean_s,
+    "exponential": lambda mean_s: mean_s * random.expovariate(1.0),
+}
+"""How the fake engine's times are spread about their mean: each gives the next one."""
+
 
 class FakeEngine(Engine):
-    """Answers zeros after `service_s` seconds: a smoke test, and the calibration of the generator.
+    """Answers zeros after `service_s` seconds, in the mean: a smoke test, and the check of the
+    generator. Raises KeyError of unknown `times`.
 
     It builds no request and crosses no wire, so what it measures is the load generator alone.
     """
 
-    def __init__(self, service_s: float = SERVICE_S) -> None:
-        self._service_s = service_s
+    def __init__(self, service_s: float = SERVICE_S, *, times: str = "constant") -> None:
+        self._service_s, self._next = service_s, SERVICE_TIMES[times]
 
     def infer(
         self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
     ) -> Exchange:
         del request_id
         start = time.monotonic_ns()
-        time.sleep(self._service_s)
+        time.sleep(self._next(self._service_s))
         end = time.monotonic_ns()
         return Exchange(
             outputs={spec.name: np.zeros(spec.shape, spec.dtype) for spec in outputs},

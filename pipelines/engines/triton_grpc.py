@@ -2,11 +2,18 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 from tritonclient.grpc import service_pb2
-from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
+from tritonclient.utils import (
+    deserialize_bytes_tensor,
+    np_to_triton_dtype,
+    serialize_byte_tensor,
+    triton_to_np_dtype,
+)
 
 from pipelines.engines.address import address_of, ca_file, headers
 from pipelines.engines.engine import Engine, Exchange
@@ -19,6 +26,20 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.enable_http_proxy", 0),
 ]
+
+
+def _packed(tensor: npt.NDArray[Any]) -> bytes:
+    if tensor.dtype == np.object_:
+        return bytes(serialize_byte_tensor(tensor).item())
+    return tensor.tobytes()
+
+
+def _unpacked(content: bytes, datatype: str) -> npt.NDArray[Any]:
+    if datatype == "BYTES":
+        return np.asarray(deserialize_bytes_tensor(content))
+    if datatype == "BF16":  # which NumPy has not
+        return np.frombuffer(content, np.uint16)
+    return np.frombuffer(content, triton_to_np_dtype(datatype))
 
 
 class GrpcEngine(Engine):
@@ -47,7 +68,7 @@ class GrpcEngine(Engine):
             request.inputs.add(
                 name=name, shape=tensor.shape, datatype=np_to_triton_dtype(tensor.dtype)
             )
-            request.raw_input_contents.append(tensor.tobytes())
+            request.raw_input_contents.append(_packed(tensor))
         for spec in outputs:
             request.outputs.add(name=spec.name)
         body = request.SerializeToString()
@@ -59,9 +80,7 @@ class GrpcEngine(Engine):
         received = time.monotonic_ns()
         response = service_pb2.ModelInferResponse.FromString(reply)
         tensors = {
-            output.name: np.frombuffer(content, triton_to_np_dtype(output.datatype)).reshape(
-                tuple(output.shape)
-            )
+            output.name: _unpacked(content, output.datatype).reshape(tuple(output.shape))
             for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
         }
         end = time.monotonic_ns()

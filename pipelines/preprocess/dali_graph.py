@@ -20,6 +20,8 @@ from pipelines.errors import ImageError, ServerError
 from pipelines.preprocess import formats
 from pipelines.preprocess.ways import Preprocessed, Preprocessor
 from pipelines.spans import Span
+from pipelines.tasks import Dnn
+from pipelines.tasks.description import Constant
 from pipelines.tasks.tensors import ModelInput, Pixels
 
 INPUT = "jpeg"
@@ -41,8 +43,15 @@ _AT_ONCE: dict[str, Any] = {
 
 
 @pipeline_def(**_AT_ONCE)
-def graph(model_input: ModelInput, outputs: Sequence[str], kind: Kind) -> Any:
-    """Return the outputs in this order; DALI's decorator makes a pipeline of it."""
+def graph(
+    model_input: ModelInput,
+    outputs: Sequence[str],
+    kind: Kind,
+    constants: Sequence[Constant] = (),
+) -> Any:
+    """Return the outputs, and then the constants, in this order; DALI's decorator makes a pipeline
+    of it.
+    """
     data = fn.external_source(name=INPUT, dtype=types.UINT8, ndim=1, device="cpu")
     decoder = {"cpu": "cpu", "gpu": "mixed"}[kind]
     image = fn.decoders.image(data, device=decoder, output_type=types.RGB)
@@ -51,19 +60,36 @@ def graph(model_input: ModelInput, outputs: Sequence[str], kind: Kind) -> Any:
     made = {"decode": image, "size": fn.slice(shape(dtype=types.INT64), 0, 2, axes=[0])}
     if {"resize", "normalize"} & set(outputs):
         made["resize"] = _resized(image, shape(dtype=types.INT32), model_input)
-        made["normalize"] = fn.crop_mirror_normalize(
-            made["resize"],
-            dtype=types.FLOAT,
-            output_layout="CHW",
-            mean=[255 * m for m in model_input.mean],
-            std=[255 * s for s in model_input.deviation],
-            crop=(model_input.height, model_input.width),
-            crop_pos_x=0.0,
-            crop_pos_y=0.0,
-            out_of_bounds_policy="pad",
-            fill_values=0.0,
-        )
-    return tuple(made[name] for name in outputs)
+        made["normalize"] = _normalized(made["resize"], model_input)
+    extras = (types.Constant(each.array(), device="cpu") for each in constants)
+    return (*(made[name] for name in outputs), *extras)
+
+
+_DTYPES = {"fp32": types.FLOAT, "fp16": types.FLOAT16, "uint8": types.UINT8}
+_COLOURS = {"RGB": types.RGB, "BGR": types.BGR, "GRAY": types.GRAY}
+
+
+def _normalized(pixels: Any, model_input: ModelInput) -> Any:
+    """The same numbers as `ModelInput.normalize`."""
+    if model_input.colour != "RGB":
+        to = _COLOURS[model_input.colour]
+        pixels = fn.color_space_conversion(pixels, image_type=types.RGB, output_type=to)
+    part = 255 / model_input.range
+    scaled: dict[str, Any] = {}
+    if model_input.type != "uint8":
+        scaled["mean"] = [part * m for m in model_input.mean]
+        scaled["std"] = [part * s for s in model_input.deviation]
+    return fn.crop_mirror_normalize(
+        pixels,
+        dtype=_DTYPES[model_input.type],
+        output_layout=model_input.layout.removeprefix("N"),
+        crop=(model_input.height, model_input.width),
+        crop_pos_x=0.0,
+        crop_pos_y=0.0,
+        out_of_bounds_policy="pad",
+        fill_values=0.0,
+        **scaled,
+    )
 
 
 def _resized(image: Any, shape: Any, model_input: ModelInput) -> Any:
@@ -124,14 +150,17 @@ def build(model_input: ModelInput, *, outputs: Sequence[str] = SERVED) -> Graph:
     return Graph(make)
 
 
-def serialize(path: Path, model_input: ModelInput, *, gpu: int | None = None) -> None:
-    """Write the graph with the outputs SERVED in the form that Triton's dali backend loads.
+def serialize(path: Path, dnn: Dnn, *, gpu: int | None = None) -> None:
+    """Write the graph with the outputs SERVED, and the constants that the DNN takes, in the form
+    that Triton's dali backend loads.
 
     `gpu` asks for the graph of a GPU, and names the one to make it on: it then runs on any. Where
     that is not there, or without CUDA, DALI refuses: ServerError.
     """
     kind: Kind = "cpu" if gpu is None else "gpu"
-    made = graph(model_input, SERVED, kind, batch_size=8, num_threads=1, device_id=gpu)
+    made = graph(
+        *(dnn.input, SERVED, kind, dnn.constants), batch_size=8, num_threads=1, device_id=gpu
+    )
     with _saying(f"DALI's graph {path} is not made", gpu):
         made.serialize(filename=str(path))
 

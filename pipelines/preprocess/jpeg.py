@@ -12,6 +12,7 @@ from pipelines.preprocess.tiff import ORIENTATION, tags
 _SOI = b"\xff\xd8"
 _EOI, _START_OF_SCAN, _EXIF_OR_XMP, _ADOBE = 0xD9, 0xDA, 0xE1, 0xEE
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))
 _BETWEEN_SCANS = frozenset((0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)))
 _MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
@@ -32,12 +33,13 @@ def admitted(data: bytes) -> tuple[bytes, int, int]:
     LONG of 2 to 8; and whatever is between two segments. Where nothing of that is there it is
     `data` itself, and no copy.
 
-    Raises ImageError for truncated and too large data, and for markers where none may be: some
-    decoders mend those and some do not. Other damage inside the entropy-coded data is the
+    Raises ImageError for truncated and too large data, and for markers and scans where none may be:
+    some decoders mend those and some do not. Other damage inside the entropy-coded data is the
     decoder's to find; what follows the end marker is nobody's business.
     """
     width = height = 0
     colors, adobe, exif = 0, False, False
+    several = complete = False  # whether it has several scans; whether all of them are there
     kept: list[bytes] = []
     since = 2  # what is before it is kept, or left out for good
     for position, start, end, marker in _segments(data):
@@ -52,9 +54,15 @@ def admitted(data: bytes) -> tuple[bytes, int, int]:
             kept += [_TURNED % turn] if 2 <= turn <= 8 else []
         elif marker in _START_OF_FRAME:
             width, height, colors = _frame(segment)
+            several = marker in _PROGRESSIVE
         adobe = adobe or (marker == _ADOBE and segment[:5] == b"Adobe")
-        if marker == _START_OF_SCAN and colors == 4 and not adobe:
-            raise ImageError("the JPEG has four colours and does not say which")
+        if marker == _START_OF_SCAN:
+            if colors == 4 and not adobe:
+                raise ImageError("the JPEG has four colours and does not say which")
+            if complete:
+                raise ImageError("the JPEG is corrupt: a scan follows the one of all its colours")
+            several = several or segment[:1] < bytes((colors,))
+            complete = not several
     return b"".join([_SOI, *kept, data[since:]]) if since > 2 else data, width, height
 
 

@@ -1,3 +1,3 @@
-"""The servers that we start or ask: Triton, Redis, Kafka, and the plain ones beside them; no
-request passes through here.
+"""The servers that we start or ask: Triton, Redis, Kafka, and in `apps` what stands in Triton's
+place for comparison. Requests pass through the apps only, and through what users copy.
 """

@@ -12,12 +12,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+ENDING = (signal.SIGINT, signal.SIGTERM)
+PATIENCE_S = 30
+"""How long the server has to end: whoever started it may be gone, and no one else would end it."""
+
 
 def main(regions: str, *command: str) -> int:
     """Run the command; return its exit code, or end by the signal that ended it."""
     server = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *command])
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: server.send_signal(signal.SIGINT))
+
+    def ask(*_: object) -> None:
+        # A killed parent of several threads has the kernel tell us several times, and a server that
+        # is told twice may give up in the middle.
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
+        server.send_signal(signal.SIGINT)
+        signal.alarm(PATIENCE_S)
+
+    signal.signal(signal.SIGALRM, lambda *_: server.kill())
+    for number in ENDING:
+        signal.signal(number, ask)
     code = server.wait()
     for path in Path("/proc").glob("[0-9]*"):
         pid = int(path.name)

@@ -53,7 +53,7 @@ def start_kafka(folder: Path, port: int | None = None) -> Service:
 
     Raises ServerError when Java or the jars are missing, or the data cannot be laid out.
     """
-    _check_installed()
+    check_installed()
     chosen, controller = free_port(port), free_port()
     data = folder / "kafka-data"
     processes.sweep_folders(folder.parent, name=data.name)
@@ -75,7 +75,8 @@ def _java(*arguments: str) -> list[str]:
     return [*JAVA, "-cp", f"{JARS}/*", *arguments]
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """Raise ServerError when Java or the jars are missing."""
     cure = "run 'make kafka'; it needs Java 17 and Maven (apt install maven)"
     if shutil.which("java") is None:
         raise ServerError("Kafka needs Java, which is not on PATH", hint=cure)

@@ -4,9 +4,6 @@ import importlib.util
 import shutil
 from pathlib import Path
 
-import redis
-
-from pipelines.brokers.redis import connect
 from pipelines.errors import ServerError
 from pipelines.processes import HOST, free_port
 from pipelines.servers.service import Service
@@ -42,8 +39,13 @@ def binary() -> str:
 
 
 def _is_ready(url: str) -> bool:
+    # Imported here because it takes a tenth of a second, and few runs need it.
+    from redis import RedisError
+
+    from pipelines.brokers.redis import connect
+
     with connect(url) as link:
         try:
             return bool(link.ping())
-        except redis.RedisError:
+        except RedisError:
             return False

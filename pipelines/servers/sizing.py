@@ -2,8 +2,12 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
 
 from pipelines.servers.device import CPU, Device
 from pipelines.tasks.served import preprocesses_on_gpu
@@ -13,6 +17,9 @@ SIZED = "sized"
 
 PLAN = "model.plan"
 """A DNN as TensorRT runs it, beside its model.onnx."""
+
+_THREADS = {"onnxruntime": ("intra_op_thread_count", 0), "dali": ("num_threads", 1)}
+"""The parameter with which a backend is told its threads, and how many without it."""
 
 _PER_GPU = 2
 """Instances of a DNN on each GPU: one copies its tensors while the other computes."""
@@ -25,11 +32,41 @@ class Sizes:
     `preprocess`: of each preprocessing model; with GPUs of each model that stays on the CPU.
     `inference`: of every other model; with GPUs, on each of them, of each model that runs there:
     the DNNs, and what preprocesses on the GPU.
+    `threads`: that each instance of a DNN computes with on the CPU; as its configuration says where
+    it is None.
     """
 
     preprocess: int
     inference: int
     device: Device = CPU
+    threads: int | None = None
+
+
+class Served(msgspec.Struct, frozen=True):
+    """How a server serves one model: its `instances`, and the `threads` that each computes with, 0
+    for as many as there are cores; `gpu` says whether they are on GPUs.
+    """
+
+    instances: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)]
+    threads: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 1
+    gpu: bool = False
+
+
+def served(config: Mapping[str, Any]) -> Served:
+    """Return what a model's configuration says, as a running Triton gives it.
+
+    Of what it does not say the backends have their own defaults: onnxruntime takes all cores, and
+    our Python models and DALI one thread. Raises KeyError, TypeError or ValueError of what is none.
+    """
+    groups, backend = config["instance_group"], config.get("backend")
+    name, threads = _THREADS.get(str(backend), ("", 1))
+    if told := config.get("parameters", {}).get(name):
+        threads = int(told["string_value"])
+    return Served(
+        instances=sum(int(group["count"]) * max(1, len(group.get("gpus", []))) for group in groups),
+        threads=threads,
+        gpu=any(group.get("gpus") for group in groups),
+    )
 
 
 def default_sizes(device: Device = CPU) -> Sizes:
@@ -40,6 +77,23 @@ def default_sizes(device: Device = CPU) -> Sizes:
     cores = len(os.sched_getaffinity(0))
     inference = cores if device.kind == "cpu" else _PER_GPU
     return Sizes(preprocess=cores, inference=inference, device=device)
+
+
+def sizes_of(
+    device: Device = CPU,
+    *,
+    preprocess_instances: int | None = None,
+    inference_instances: int | None = None,
+    threads: int | None = None,
+) -> Sizes:
+    """Return the sizes that are asked for, the default ones where nothing is."""
+    default = default_sizes(device)
+    return Sizes(
+        preprocess=preprocess_instances or default.preprocess,
+        inference=inference_instances or default.inference,
+        device=device,
+        threads=threads,
+    )
 
 
 def size(repository: Path, sizes: Sizes, *, plans: bool) -> None:
@@ -53,6 +107,8 @@ def size(repository: Path, sizes: Sizes, *, plans: bool) -> None:
         if "instance_group" in text or "ensemble_scheduling" in text:
             continue
         on_gpu = sizes.device.kind == "gpu" and _can_use_gpu(config.parent.name, text)
+        if sizes.threads and _backend(text) == "onnxruntime":
+            text = _with_threads(text, sizes.threads)
         if on_gpu and plans and (config.parent / "1" / PLAN).exists():
             text = _by_tensorrt(text)
         instances = _instances(config.parent.name, sizes, on_gpu=on_gpu)
@@ -77,19 +133,39 @@ def _instances(model: str, sizes: Sizes, *, on_gpu: bool) -> str:
 
 def _can_use_gpu(model: str, config: str) -> bool:
     """Python models compute on the CPU, and DALI's graph says itself where it runs."""
-    backend = re.search(r'backend:\s*"(\w+)"', config)
-    if backend is None or backend[1] not in ("python", "dali"):
-        return True
-    return preprocesses_on_gpu(model)
+    return _backend(config) not in ("python", "dali") or preprocesses_on_gpu(model)
+
+
+def _backend(config: str) -> str:
+    found = re.search(r'backend:\s*"(\w+)"', config)
+    return found[1] if found else ""
+
+
+def _with_threads(config: str, threads: int) -> str:
+    """The configuration of a DNN whose instances compute with so many threads each."""
+    name, _ = _THREADS["onnxruntime"]
+    made = _read(config)
+    made.parameters[name].string_value = str(threads)
+    return _written(made)
 
 
 def _by_tensorrt(config: str) -> str:
     """The configuration of a DNN for TensorRT, which knows none of onnxruntime's parameters."""
-    # Imported here because only a plan needs gRPC's packages.
+    made = _read(config)
+    made.backend, made.platform, made.default_model_filename = "tensorrt", "", PLAN
+    made.parameters.clear()
+    return _written(made)
+
+
+def _read(config: str) -> Any:
+    # Imported here because only what changes a configuration needs gRPC's packages.
     from google.protobuf import text_format
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-    made = text_format.Parse(config, ModelConfig())
-    made.backend, made.platform, made.default_model_filename = "tensorrt", "", PLAN
-    made.parameters.clear()
+    return text_format.Parse(config, ModelConfig())
+
+
+def _written(made: Any) -> str:
+    from google.protobuf import text_format
+
     return str(text_format.MessageToString(made))

@@ -11,13 +11,14 @@ import shutil
 import signal
 import sys
 import sysconfig
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import processes
 from pipelines.errors import ServerError
-from pipelines.paths import BACKENDS, BUILD, REPOSITORY
+from pipelines.paths import BACKENDS, BUILD, ELSEWHERE, REPOSITORY
 from pipelines.processes import HOST, free_port
 from pipelines.servers import guard, malloc
 from pipelines.servers.control import ON_GPU as _ON_GPU
@@ -25,9 +26,14 @@ from pipelines.servers.control import START_TIMEOUT_S, is_ready
 from pipelines.servers.device import Device, require
 from pipelines.servers.service import Service
 from pipelines.servers.sizing import SIZED, Sizes, default_sizes, size
+from pipelines.tasks.description import FILE
 from pipelines.tasks.served import preprocesses_on_gpu
 
 STOP_TIMEOUT_S = 20.0
+_THROUGH = "All models are stopped, unloading models"
+"""What it says, once asked to end, when no request is in flight any more."""
+
+_TICK_S = 0.05
 _COMPOSED = "backends"
 """The folder beside the log that a running server takes its backends from."""
 
@@ -76,7 +82,8 @@ def missing_models(repository: Path, models: Sequence[str] = ()) -> list[str]:
     """
     configs = {config.parent.name: config for config in repository.glob("*/config.pbtxt")}
     on_gpu = any(map(preprocesses_on_gpu, models))
-    needed = {name for name in configs if on_gpu or not preprocesses_on_gpu(name)}
+    described = {path.parent.name for path in repository.glob(f"*/{FILE}")}
+    needed = described | {name for name in configs if on_gpu or not preprocesses_on_gpu(name)}
     return sorted(
         name
         for name in needed | {*models} - {"*"}
@@ -96,11 +103,23 @@ def _built(config: Path) -> bool:
 class Server(Service):
     """A running embedded Triton. HTTP is on `port`, gRPC on the next, metrics on the one after.
 
-    Asked to end, it lets requests in flight finish, and unloads the models.
+    Asked to end, it lets requests in flight finish.
     """
 
     ask_by = signal.SIGINT
     telling = r"^(?!.*NVML).*(^error:|\w*Error:|UNAVAILABLE|already in use)"
+
+    def wait(self, seconds: float) -> None:
+        """Return when it has ended or, asked to end, has answered all requests; or after so long.
+
+        What it does then is to unload its models, which takes seconds and helps nobody.
+        """
+        until = time.monotonic() + seconds
+        while self.alive and not self._is_through() and time.monotonic() < until:
+            super().wait(_TICK_S)
+
+    def _is_through(self) -> bool:
+        return any(_THROUGH in line for line in self.lines())
 
     def stop(self) -> None:
         """End it, and remove what it, or a model's process that was killed, has left in memory."""
@@ -116,6 +135,7 @@ def start(
     repository: Path = REPOSITORY,
     backends: Path = BACKENDS,
     port: int | None = None,
+    listen: str = HOST,
     sizes: Sizes | None = None,
     models: Sequence[str] = (),
 ) -> Server:
@@ -140,12 +160,13 @@ def start(
     processes.sweep_folders(folder.parent, name=_COMPOSED)
     size(repository, sizes, plans=False)  # it has no tensorrt backend
     composed = backend_directory(parts, backends, into=folder / _COMPOSED)
+    described = {ELSEWHERE: str(repository.resolve())}
     if " " in str(repository.resolve()):
         (composed / "repository").symlink_to(repository.resolve())
         repository = composed / "repository"
     command = [
         *(sys.executable, "-I", guard.__file__, _regions(chosen), str(parts.binary)),
-        *options(repository, composed, port=chosen),
+        *options(repository, composed, port=chosen, listen=listen),
         *(f"--load-model={model}" for model in models),
         f"--trace-config=triton,file={folder / 'trace.json'}",
         f"--backend-config=python,shm-region-prefix-name={_regions(chosen)}",
@@ -157,7 +178,7 @@ def start(
         folder=folder,
         is_ready=is_ready,
         data=composed,
-        environment=environment(parts),
+        environment=environment(parts) | described,
         start_timeout_s=START_TIMEOUT_S,
         patience_s=STOP_TIMEOUT_S,
     )
@@ -192,7 +213,7 @@ def environment(parts: Installation) -> dict[str, str]:
     }
 
 
-def options(repository: Path, backends: Path, *, port: int) -> list[str]:
+def options(repository: Path, backends: Path, *, port: int, listen: str = HOST) -> list[str]:
     """Return the server's options. Tracing is ready but off: a run turns it on over HTTP."""
     return [
         f"--model-repository={repository}",
@@ -201,7 +222,7 @@ def options(repository: Path, backends: Path, *, port: int) -> list[str]:
         "--model-control-mode=explicit",
         "--disable-auto-complete-config",
         "--exit-timeout-secs=10",
-        *(f"--{name}-address={HOST}" for name in ("http", "grpc", "metrics")),
+        *(f"--{name}-address={listen}" for name in ("http", "grpc", "metrics")),
         *(f"--{name}-port={port + i}" for i, name in enumerate(("http", "grpc", "metrics"))),
         "--trace-config=mode=triton",
         "--trace-config=level=OFF",

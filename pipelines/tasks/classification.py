@@ -1,30 +1,26 @@
-"""Classification: the five likeliest of ImageNet's thousand classes."""
+"""Classification: the likeliest classes."""
 
 import numpy as np
 
-from pipelines.tasks import Dnn, Task
-from pipelines.tasks.tensors import ModelInput, Tensors, TensorSpec
+from pipelines.tasks import Dnn
+from pipelines.tasks.tensors import Tensors
 
 TOP = 5
 
 
-def top_classes(outputs: Tensors, size: tuple[int, int]) -> list[tuple[int, float]]:
-    """Return the TOP likeliest (class index, softmax probability) of `logits`, [1000]."""
+def top_classes(
+    outputs: Tensors, size: tuple[int, int], *, dnn: Dnn, probabilities: bool = False
+) -> list[tuple[int, float]]:
+    """Return the TOP likeliest (class index, probability) of the first output, a number a class.
+
+    The numbers are logits, of which softmax makes probabilities, unless they are such already.
+    """
     del size
-    logits = outputs["logits"]
-    exponents = np.exp(logits - logits.max())
-    best = np.argpartition(logits, -TOP)[-TOP:]
+    logits = outputs[dnn.outputs[0].name].reshape(-1)
+    if not probabilities:
+        logits = np.exp(logits.astype(np.float32) - logits.max())
+    top = min(TOP, len(logits))
+    best = np.argpartition(logits, -top)[-top:]
     best = best[np.argsort(-logits[best])]
-    total = float(exponents.sum())
-    return [(int(index), float(exponents[index]) / total) for index in best]
-
-
-TASK = Task(
-    "classification",
-    Dnn(
-        "mobilenetv2",
-        ModelInput(224, 224, "centre"),
-        (TensorSpec("logits", np.float32, (1000,)),),
-    ),
-    top_classes,
-)
+    total = 1.0 if probabilities else float(logits.sum())
+    return [(int(index), float(logits[index]) / total) for index in best]

@@ -1,7 +1,8 @@
-"""Depth: a map of distances, by MobileNetV2's encoder and an untrained decoder.
+"""Depth: a map of distances at the image's size.
 
-No registry has free weights for depth. The decoder's are drawn from a seed: what it takes is what
-such a network takes, what it says means nothing.
+The one that is shipped, MobileNetV2's encoder and a decoder of weights drawn from a seed, is
+untrained, as no registry has free weights: what it takes is what such a network takes, what it says
+means nothing.
 """
 
 from typing import cast
@@ -9,23 +10,13 @@ from typing import cast
 import cv2
 import numpy as np
 
-from pipelines.tasks import Dnn, Task
-from pipelines.tasks.tensors import ModelInput, Tensor, Tensors, TensorSpec
-
-SIDE = 224
+from pipelines.tasks import Dnn
+from pipelines.tasks.tensors import Tensor, Tensors
 
 
-def depth(outputs: Tensors, size: tuple[int, int]) -> Tensor:
-    """Return the map at the image's size, [height, width], float32, without a unit."""
-    return cast(Tensor, cv2.resize(outputs["depth"][0], size, interpolation=cv2.INTER_LINEAR))
-
-
-TASK = Task(
-    "depth",
-    Dnn(
-        "depth_untrained",
-        ModelInput(SIDE, SIDE, "stretch"),
-        (TensorSpec("depth", np.float32, (1, SIDE, SIDE)),),
-    ),
-    depth,
-)
+def depth(outputs: Tensors, size: tuple[int, int], *, dnn: Dnn) -> Tensor:
+    """Return the first output, a map, at the image's size: [height, width], float32, in whatever
+    unit the DNN has.
+    """
+    found = np.squeeze(outputs[dnn.outputs[0].name]).astype(np.float32, copy=False)
+    return cast(Tensor, cv2.resize(found, size, interpolation=cv2.INTER_LINEAR))

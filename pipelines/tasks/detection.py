@@ -1,4 +1,4 @@
-"""Detection: faces and their five landmarks, by CenterFace."""
+"""Detection: where things are, and CenterFace's way to say it: faces and their five landmarks."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.tasks import Dnn, Regions, Task
-from pipelines.tasks.tensors import ModelInput, Tensors, TensorSpec
+from pipelines.errors import VisiontaxError
+from pipelines.tasks import Dnn, Regions, boxes
+from pipelines.tasks.tensors import Tensors
 
-SIDE = 480
 CELL = 4
 """Pixels of the input that a cell of the outputs stands for, in each direction."""
 
@@ -20,19 +20,37 @@ OVERLAP = 0.3
 MOST_CANDIDATES, MOST_FACES = 1024, 64
 """However many cells are above THRESHOLD, so many of the best are looked at, and so many kept."""
 
-_CELLS = SIDE // CELL
-
 Floats = npt.NDArray[np.floating[Any]]
 
 
-def faces(outputs: Tensors, size: tuple[int, int]) -> Regions:
+def found(
+    outputs: Tensors,
+    size: tuple[int, int],
+    *,
+    dnn: Dnn,
+    format: str = "boxes",
+    **options: Any,
+) -> Regions:
+    """Return [n, k] things that were found, in pixels of the image, score last.
+
+    `format` says how the outputs have them: "centerface", or one that `boxes` reads.
+    """
+    if format == "centerface":
+        return faces(outputs, size, dnn=dnn)
+    if format not in boxes.FORMATS:
+        known = ", ".join(["centerface", *boxes.FORMATS])
+        raise VisiontaxError(f"unknown format of detections: {format}", hint=f"known: {known}")
+    return boxes.found(outputs, size, dnn=dnn, format=format, **options)
+
+
+def faces(outputs: Tensors, size: tuple[int, int], *, dnn: Dnn) -> Regions:
     """Return [n, 15] faces after non-maximum suppression, from top to bottom, left to right:
     left, top, right, bottom, x and y of five landmarks, score.
 
     Boxes end at the image's edge, landmarks may lie beyond it. What the outputs say in numbers that
     are not finite is no face.
     """
-    place = TASK.dnn.input.place(*size)
+    place = dnn.input.place(*size)
     width, height = size
     with np.errstate(over="ignore", invalid="ignore"):
         found = _candidates(outputs, to_width=place.to_width, to_height=place.to_height)
@@ -91,20 +109,3 @@ def reading_order(centres: Floats, heights: Floats) -> npt.NDArray[np.int64]:
             row, first = row + 1, i
         rows[i] = row
     return np.lexsort((x, rows))
-
-
-TASK = Task(
-    "detection",
-    Dnn(
-        "centerface",
-        # CenterFace takes 0..255 as they are.
-        ModelInput(SIDE, SIDE, "letterbox", mean=(0, 0, 0), deviation=(1 / 255, 1 / 255, 1 / 255)),
-        (
-            TensorSpec("heatmap", np.float32, (1, _CELLS, _CELLS)),
-            TensorSpec("scale", np.float32, (2, _CELLS, _CELLS)),
-            TensorSpec("offset", np.float32, (2, _CELLS, _CELLS)),
-            TensorSpec("landmarks", np.float32, (10, _CELLS, _CELLS)),
-        ),
-    ),
-    faces,
-)

@@ -6,11 +6,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipelines.tasks import Dnn, Regions, Task
+from pipelines.tasks import Dnn, Regions
 from pipelines.tasks.detection import reading_order
-from pipelines.tasks.tensors import ModelInput, Tensor, Tensors, TensorSpec
+from pipelines.tasks.tensors import Tensor, Tensors
 
-SIDE = 480
 THRESHOLD = 0.3
 """Probability from which a pixel belongs to text."""
 
@@ -30,7 +29,7 @@ MOST_LINES = 64
 """So many areas are looked at, the largest."""
 
 
-def lines(outputs: Tensors, size: tuple[int, int]) -> Regions:
+def lines(outputs: Tensors, size: tuple[int, int], *, dnn: Dnn) -> Regions:
     """Return [n, 9] lines from top to bottom, left to right: x and y of the corners, from the top
     left one clockwise as the text is read, and the score.
 
@@ -38,7 +37,7 @@ def lines(outputs: Tensors, size: tuple[int, int]) -> Regions:
     Text is taken to be read from left to right, or from top to bottom where that is steeper.
     The method and its figures are PP-OCR's (DBPostProcess in PaddlePaddle/PaddleOCR).
     """
-    place = TASK.dnn.input.place(*size)
+    place = dnn.input.place(*size)
     probability = outputs["probability"][0, : place.to_height, : place.to_width]
     found = [line for area in _areas(probability) if (line := _line(probability, area)) is not None]
     rows = np.array(found, np.float32).reshape(-1, 9)
@@ -104,14 +103,3 @@ def _as_read(width: float, height: float, angle: float) -> tuple[float, float, f
     if quarters % 2:
         width, height = height, width
     return width, height, angle - quarters * math.pi / 2
-
-
-TASK = Task(
-    "lines",
-    Dnn(
-        "ppocr_det",
-        ModelInput(SIDE, SIDE, "letterbox"),
-        (TensorSpec("probability", np.float32, (1, SIDE, SIDE)),),
-    ),
-    lines,
-)

@@ -1,28 +1,36 @@
-"""Segmentation: which pixels show a person, by MediaPipe's selfie segmentation."""
+"""Segmentation: which pixels show what, as a mask at the image's size."""
+
+from typing import cast
 
 import cv2
 import numpy as np
 
-from pipelines.tasks import Dnn, Task
-from pipelines.tasks.tensors import ModelInput, Pixels, Tensors, TensorSpec
+from pipelines.tasks import Dnn
+from pipelines.tasks.tensors import Pixels, Tensors
 
-SIDE = 256
 THRESHOLD = 0.5
+"""Of a DNN that says of one class how likely a pixel shows it."""
 
 
-def mask(outputs: Tensors, size: tuple[int, int]) -> Pixels:
-    """Return the mask at the image's size, [height, width]: 255 for a person, 0 for the rest."""
-    probability = cv2.resize(outputs["mask"][0], size, interpolation=cv2.INTER_LINEAR)
-    person: Pixels = np.multiply(probability > THRESHOLD, 255, dtype=np.uint8)
-    return person
+def mask(
+    outputs: Tensors, size: tuple[int, int], *, dnn: Dnn, threshold: float = THRESHOLD
+) -> Pixels:
+    """Return the mask, [height, width], of the first output.
 
-
-TASK = Task(
-    "segmentation",
-    Dnn(
-        "selfie_segmentation",
-        ModelInput(SIDE, SIDE, "stretch", mean=(0, 0, 0), deviation=(1, 1, 1)),
-        (TensorSpec("mask", np.float32, (1, SIDE, SIDE)),),
-    ),
-    mask,
-)
+    Of one map of probabilities: 255 above the threshold and 0 elsewhere; of a map a class, along
+    the first or last axis, the number of the likeliest; of whole numbers those, which are classes.
+    """
+    found = outputs[dnn.outputs[0].name]
+    if found.ndim > 2:
+        found = np.squeeze(found)
+    if found.dtype.kind in "iu":
+        whole = found.astype(np.uint8)
+        return cast(Pixels, cv2.resize(whole, size, interpolation=cv2.INTER_NEAREST))
+    if found.ndim == 2:
+        likely = cv2.resize(
+            found.astype(np.float32, copy=False), size, interpolation=cv2.INTER_LINEAR
+        )
+        return cast(Pixels, np.multiply(likely > threshold, 255, dtype=np.uint8))
+    classes = 2 if found.shape[-1] < found.shape[0] else 0
+    label = found.argmax(axis=classes).astype(np.uint8)
+    return cast(Pixels, cv2.resize(label, size, interpolation=cv2.INTER_NEAREST))

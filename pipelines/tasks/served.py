@@ -1,5 +1,7 @@
 """The names under which Triton serves what preprocesses for a task's DNN."""
 
+from pipelines.tasks import Dnn
+
 _GPU = "_gpu"
 
 
@@ -16,3 +18,9 @@ def ensemble(task: str, preprocess: str, *, place: str = "server") -> str:
 def preprocesses_on_gpu(model: str) -> bool:
     """Whether the model, or one it is made of, preprocesses on a GPU."""
     return model.endswith(f"_dali{_GPU}")
+
+
+def handed(dnn: Dnn) -> dict[str, str]:
+    """Return how ensembles call each input of the DNN, which what preprocesses gives."""
+    constants = {each.name: f"constant_{each.name}" for each in dnn.constants}
+    return {dnn.input.name: "tensor", **constants}

@@ -9,10 +9,8 @@ import numpy as np
 
 from pipelines.errors import ServerError
 from pipelines.paths import REPOSITORY
-from pipelines.tasks import Chain, Dnn, lines
-from pipelines.tasks.tensors import ModelInput, Pixels, Tensor, Tensors, TensorSpec
+from pipelines.tasks.tensors import ModelInput, Pixels, Tensor, Tensors
 
-HEIGHT, WIDTH, STEPS = 48, 320, 40
 GREY = 127
 """The level that is normalised to about 0, with which PP-OCR fills up a line's input."""
 
@@ -20,30 +18,30 @@ CHARSET = REPOSITORY / "ppocr_rec" / "1" / "charset.txt"
 """UTF-8, a character a line: the first is symbol 1, as 0 is CTC's blank; the last is a space."""
 
 
-def rectify(image: Pixels, region: Tensor) -> Pixels:
-    """Return the line, upright and HEIGHT high; what is narrower than WIDTH ends in grey.
+def cut(image: Pixels, region: Tensor, *, to: ModelInput) -> Pixels:
+    """Return the line, upright and as high as the input; what is narrower ends in grey.
 
-    What is longer than WIDTH is squeezed; beyond the image's edge its last pixels are repeated.
+    What is longer is squeezed; beyond the image's edge its last pixels are repeated.
     """
     corners = region[:8].reshape(4, 2).astype(np.float64)
     along, across = corners[1] - corners[0], corners[3] - corners[0]
-    length = HEIGHT * math.hypot(*along) / math.hypot(*across)
-    width = max(1, round(min(length, WIDTH)))
-    along, across = along / width, across / HEIGHT
+    length = to.height * math.hypot(*along) / math.hypot(*across)
+    width = max(1, round(min(length, to.width)))
+    along, across = along / width, across / to.height
     # Corners count from the edges of pixels, OpenCV from their middles.
     first = corners[0] + (along + across) / 2 - 0.5
-    line = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
+    line = np.full((to.height, to.width, 3), GREY, np.uint8)
     line[:, :width] = cv2.warpAffine(
         image,
         np.column_stack([along, across, first]),
-        (width, HEIGHT),
+        (width, to.height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
     return line
 
 
-def words(outputs: Tensors) -> bytes:
+def read(outputs: Tensors) -> bytes:
     """Return the text, UTF-8, of `symbols` by the greedy CTC rule: repeats and blanks dropped.
 
     So are spaces at its ends, which the DNN sees or not by chance. Raises ServerError when the
@@ -66,18 +64,4 @@ def characters() -> list[str]:
         ) from error
 
 
-CHAIN = Chain(
-    "text",
-    lines.TASK,
-    Dnn(
-        "ppocr_rec",
-        ModelInput(HEIGHT, WIDTH, "stretch", mean=(0.5, 0.5, 0.5), deviation=(0.5, 0.5, 0.5)),
-        (
-            TensorSpec("symbols", np.int64, (STEPS,)),
-            TensorSpec("confidences", np.float32, (STEPS,)),
-        ),
-    ),
-    cut=rectify,
-    read=words,
-    value=bytes.decode,
-)
+value = bytes.decode

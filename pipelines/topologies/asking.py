@@ -1,19 +1,21 @@
-"""The pipelines that ask an engine themselves: a task, inference alone, and the topologies `direct`
-and `fused` of a chain.
+"""The pipelines that ask an engine themselves: a task, inference or preprocessing alone, and the
+topologies `direct` and `fused` of a chain.
 """
 
 import time
+from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from pipelines import tasks
 from pipelines.engines.engine import Engine
 from pipelines.spans import Span
-from pipelines.tasks.tensors import TensorSpec
+from pipelines.tasks.tensors import TYPES, TensorSpec
 from pipelines.topologies.outcome import TRAIL, Outcome
 from pipelines.topologies.scenario import Setup
-from pipelines.topologies.steps import FirstOfChain, FirstStage, SecondStage, batched
+from pipelines.topologies.steps import FirstOfChain, FirstStage, SecondStage
 
 _FUSED = [TensorSpec("readings", np.uint8, (1 << 18,)), TRAIL]
 
@@ -49,9 +51,13 @@ class Ready(Asking):
     def __init__(self, engine: Engine, setup: Setup) -> None:
         super().__init__(engine)
         dnn = tasks.task(setup.pipeline).dnn
-        shape = (1, 3, dnn.input.height, dnn.input.width)
-        self._inputs = {"input": np.random.default_rng(1).standard_normal(shape, np.float32)}
-        self._model, self._outputs = dnn.model, batched(dnn.outputs, 1)
+        noise = np.random.default_rng(1)
+        shape = (1, *dnn.input.shape)
+        if dnn.input.type == "uint8":
+            tensor: npt.NDArray[Any] = noise.integers(0, 256, shape, np.uint8)
+        else:
+            tensor = noise.standard_normal(shape, np.float32).astype(TYPES[dnn.input.type])
+        self._inputs, self._model, self._outputs = dnn.feed(tensor), dnn.model, dnn.asked(1)
 
     def __call__(self, image: bytes, *, request_id: str) -> Outcome:
         """Ask the DNN, whatever the image; there is no answer but the exchange."""
@@ -61,6 +67,20 @@ class Ready(Asking):
             self._model, self._inputs, outputs=self._outputs, request_id=request_id
         )
         outcome.add(exchange, id=request_id, where="client")
+        return outcome
+
+
+class Preprocessing(Asking):
+    """A task's preprocessing as one user asks for it, of the server or of this process."""
+
+    def __init__(self, engine: Engine, setup: Setup) -> None:
+        super().__init__(engine)
+        self._ask = FirstStage(engine, setup, where="client").preprocess
+
+    def __call__(self, image: bytes, *, request_id: str) -> Outcome:
+        """Have the image preprocessed; there is no answer."""
+        outcome = Outcome(None)
+        self._ask(image, request_id=request_id, outcome=outcome)
         return outcome
 
 

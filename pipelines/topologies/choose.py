@@ -2,8 +2,9 @@
 
 from pipelines import tasks
 from pipelines.engines.choose import engine
+from pipelines.engines.serving import TITLES
 from pipelines.tasks import served
-from pipelines.topologies.asking import Direct, Fused, Ready, Single
+from pipelines.topologies.asking import Direct, Fused, Preprocessing, Ready, Single
 from pipelines.topologies.outcome import Pipeline
 from pipelines.topologies.scenario import NOBODY, Setup
 
@@ -16,14 +17,28 @@ def pipeline(setup: Setup) -> Pipeline:
         from pipelines.topologies.brokered.client import Brokered
 
         return Brokered(setup)
-    kinds = {"fused": Fused, "direct": Direct, None: Ready if setup.alone else Single}
-    asked = engine(setup.transport, setup.asked_at, service_s=setup.service_s)
+    lone = Ready if setup.alone else Preprocessing if setup.only else Single
+    kinds = {"fused": Fused, "direct": Direct, None: lone}
+    server = TITLES[setup.served_by] if setup.named else ""
+    asked = engine(
+        setup.transport,
+        setup.asked_at,
+        service_s=setup.service_s,
+        service_times=setup.service_times,
+        server=server,
+    )
     return kinds[setup.topology](asked, setup)
 
 
-def models(setup: Setup) -> list[str]:
+def models(*setups: Setup) -> list[str]:
     """Return the models of the repository that are asked; an ensemble brings its parts along."""
+    return list(dict.fromkeys(model for setup in setups for model in _models(setup)))
+
+
+def _models(setup: Setup) -> list[str]:
     first = tasks.first_task(setup.pipeline)
+    if setup.only and setup.place != "client":
+        return [served.preprocessing(first.name, setup.preprocess, place=setup.place)]
     asked = [first.dnn.model]
     if setup.topology == "fused":
         asked.append(f"{setup.pipeline}_{setup.preprocess}")
@@ -34,8 +49,12 @@ def models(setup: Setup) -> list[str]:
     return asked
 
 
-def stages(setup: Setup) -> dict[str, str]:
-    """Return the stage of the time that each model of a pipeline computes, at whatever place."""
+def stages(*setups: Setup) -> dict[str, str]:
+    """Return the stage of the time that each model of the pipelines computes, at whatever place."""
+    return {model: stage for setup in setups for model, stage in _stages(setup).items()}
+
+
+def _stages(setup: Setup) -> dict[str, str]:
     pipeline, preprocess = setup.pipeline, setup.preprocess
     first = tasks.first_task(pipeline)
     named = {

@@ -46,8 +46,10 @@ class Outcome:
             self.trails.append(trail.reshape(-1))
 
     def trail(self) -> Trail:
-        """Return all spans and calls, those of the packed trails included."""
-        unpacked = [_trails.decode(trail.data) for trail in self.trails if trail.any()]
+        """Return all spans and calls, those of the packed trails included; one that begins with 0
+        is empty.
+        """
+        unpacked = [_trails.decode(trail.data) for trail in self.trails if trail[:1].any()]
         return Trail(
             self.spans + [span for trail in unpacked for span in trail.spans],
             self.calls + [call for trail in unpacked for call in trail.calls],

@@ -15,9 +15,11 @@ import msgspec
 
 from pipelines import tasks
 from pipelines.brokers import BROKERS
+from pipelines.engines import serving
 from pipelines.engines.address import address_of
 from pipelines.engines.choose import TRANSPORTS, check_gpu, endpoint
-from pipelines.engines.engine import SERVICE_S
+from pipelines.engines.engine import SERVICE_S, SERVICE_TIMES
+from pipelines.engines.serving import SERVERS, TRITON
 from pipelines.errors import VisiontaxError
 from pipelines.preprocess.choose import WAYS
 
@@ -38,6 +40,15 @@ MOST_CROPS = 16
 
 NOBODY = "none"
 """The `preprocess` and the `place` of inference alone, which is asked with a ready tensor."""
+
+PREPROCESS = "preprocess"
+"""What can be asked `only`."""
+
+UNKNOWN = "unknown"
+"""The `preprocess` of a server that somebody else made, which takes the image as it is."""
+
+INGESTED = "ingested"
+"""The `transport` of traffic that visiontax did not make: how it travelled is not known."""
 
 _UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
@@ -115,11 +126,12 @@ class Setting:
 DURATION = Text("duration", seconds)
 ADDRESS = Text("host:port", address)
 SERVER = Text("host:port or URL", lambda text: str(address_of(text)))
+NAMED = Text("NAME, host:port or URL", serving.server)
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """What a pipeline is made of. Addresses are host:port, the server's may be a URL; None of what
-    is not needed.
+    is not needed, or not started yet. `served_by` is the server's name, one of SERVERS.
     """
 
     pipeline: Annotated[str, Setting("What to run.", known=tasks.PIPELINES, rank=1)] = (
@@ -137,17 +149,38 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
             rank=4,
         ),
     ] = "server"
+    only: Annotated[
+        str | None,
+        Setting(
+            "Ask for this part alone: the preprocessing, whose tensor goes nowhere.",
+            known=(PREPROCESS,),
+            otherwise="all of the pipeline",
+        ),
+    ] = None
     transport: Annotated[
         str,
         Setting("How requests travel to Triton.", known=TRANSPORTS, default="http", rank=5),
     ] = "http"
     server: Annotated[
         str | None,
-        Setting("HTTP address of a running Triton.", SERVER, otherwise="one is started"),
+        Setting(
+            f"What is started to serve: {', '.join(SERVERS)}; or the address of a running Triton.",
+            NAMED,
+            otherwise=TRITON,
+        ),
     ] = None
+    served_by: str = TRITON
     service_s: Annotated[
         float, Setting("How long the fake engine takes to answer.", DURATION, default="5ms")
     ] = SERVICE_S
+    service_times: Annotated[
+        str,
+        Setting(
+            "How the fake engine's times are spread about that.",
+            known=list(SERVICE_TIMES),
+            default="constant",
+        ),
+    ] = "constant"
     grpc_port: Annotated[
         int, Setting("Port of Triton's gRPC.", int, otherwise="HTTP's plus one")
     ] = 0
@@ -190,7 +223,12 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def traced(self) -> bool:
         """Whether there is a Triton whose trace can be had."""
-        return self.transport not in ("fake", "plain")
+        return not self.named and self.transport not in ("fake", "plain", INGESTED)
+
+    @property
+    def named(self) -> bool:
+        """Whether what serves is no Triton, but another server that we start."""
+        return self.served_by != TRITON
 
     @property
     def brokered(self) -> bool:
@@ -226,15 +264,20 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         for name, setting in table(type(self)).items():
             value = getattr(self, name)
             alone = self.alone and not chain and name in ("preprocess", "place")
-            if setting.known and value is not None and value not in setting.known and not alone:
+            theirs = name == "preprocess" and value == UNKNOWN
+            known = value is None or value in setting.known or alone or theirs
+            if setting.known and not known:
                 raise VisiontaxError(
                     f"unknown {name}: {value}", hint=f"known: {', '.join(setting.known)}"
                 )
+        asked = {"place": self.place, "transport": self.transport}
+        serving.check(self.served_by, chain=chain, asked=asked)
         if self.place == "server-gpu" and self.preprocess != "dali":
             raise VisiontaxError(
                 f"the place server-gpu preprocesses with dali, not with {self.preprocess}",
                 hint="use --preprocess dali, or --place server",
             )
+        self._check_only(chain=chain)
         if chain is (self.topology is None):
             has = "two DNNs, so it needs a" if chain else "one DNN, so it has no"
             raise VisiontaxError(
@@ -245,6 +288,19 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
             raise VisiontaxError(
                 "the topology fused preprocesses on the server's CPU", hint="use --place server"
             )
+
+    def _check_only(self, *, chain: bool) -> None:
+        if self.only is None:
+            return
+        if chain or self.alone or tasks.first_task(self.pipeline).dnn.input.encoded:
+            wrong = "it is of pipelines of one DNN, asked with images that are not its input"
+        elif self.named or self.transport == "plain":
+            wrong = "only Triton serves it by itself"
+        elif self.place == "client" and self.transport != "fake":
+            wrong = "a client's asks no server: --transport fake"
+        else:
+            return
+        raise VisiontaxError(f"no preprocessing alone: {wrong}", hint="or leave --only out")
 
 
 def table(kind: type[msgspec.Struct]) -> dict[str, Setting]:

@@ -3,7 +3,6 @@ the regions it found, ask the second DNN about them.
 """
 
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from pipelines.preprocess.offload import run_of
 from pipelines.preprocess.ways import Preprocessed, own
 from pipelines.spans import Span
 from pipelines.tasks import Chain, Regions
-from pipelines.tasks.served import ensemble
+from pipelines.tasks.served import ensemble, preprocessing
 from pipelines.tasks.tensors import Pixels, Tensors, TensorSpec
 from pipelines.topologies.outcome import TRAIL, Outcome
 from pipelines.topologies.scenario import MOST_CROPS, Setup
@@ -26,25 +25,32 @@ Crops = npt.NDArray[np.uint8]
 """[n, height, width, 3], RGB, in the size of the second DNN's input."""
 
 
+_UNKNOWN = (1, 1)
+"""The size of an image that nobody here has looked into."""
+
+
 class FirstStage:
     """Asks a task's DNN about one image after the other.
 
-    With the places "server" and "server-gpu" an ensemble takes the JPEG; with "client" this process
-    preprocesses, and the DNN takes the tensor. `where` names this process in the spans: the client
-    works on real threads, the others do at once.
+    With the places "server" and "server-gpu" an ensemble takes the JPEG, or the DNN itself does;
+    with "client" this process preprocesses, and the DNN takes the tensor. `where` names this
+    process in the spans: the client works on real threads, the others do at once.
     """
 
     def __init__(self, engine: Engine, setup: Setup, *, where: str) -> None:
         task, place = tasks.first_task(setup.pipeline), setup.place
         self._engine, self._answer, self._where = engine, task.answer, where
         self._run, self._here = run_of(where), place == "client"
-        outputs, self._model = list(task.dnn.outputs), task.dnn.model
-        if not self._here:
+        self._preparing = preprocessing(task.name, setup.preprocess, place=place)
+        self._dnn, self._model = task.dnn, task.dnn.model
+        self._outputs = self._dnn.asked(1)
+        self._as_is = self._dnn.input.encoded
+        if not self._here and not self._as_is:
             self._model = ensemble(task.name, setup.preprocess, place=place)
-            outputs.append(TensorSpec("size", np.int64, (2,)))
+            extras = [TensorSpec("size", np.int64, (1, 2))]
             if setup.preprocess != "dali":  # DALI's graph cannot say where its time went
-                outputs.append(TRAIL)
-        self._outputs = batched(outputs, 1)
+                extras.append(replace(TRAIL, shape=(1, *TRAIL.shape)))
+            self._outputs, self._extras = self._outputs + extras, extras
         keep_pixels = tasks.is_chain(setup.pipeline)  # for its crops
         self._own = partial(own, setup.preprocess, task.dnn.input, keep_pixels=keep_pixels)
 
@@ -57,24 +63,42 @@ class FirstStage:
         """
         pixels = None
         if self._here:
-            made, waits = self._run(self._preprocess, image)
-            outcome.spans += [*waits, *made.spans]
-            inputs: Tensors = {"input": made.tensor[None]}
+            made = self._made(image, outcome)
+            inputs: Tensors = self._dnn.feed(made.tensor[None])
             size, pixels = made.size, made.pixels
+        elif self._as_is:
+            inputs, size = self._dnn.feed(self._dnn.input.file(image)[None]), _UNKNOWN
         else:
             inputs = {"jpeg": np.frombuffer(image, np.uint8)[None]}
         exchange = self._engine.infer(
             self._model, inputs, outputs=self._outputs, request_id=request_id
         )
         outcome.add(exchange, id=request_id, where=self._where)
-        tensors = {name: tensor[0] for name, tensor in exchange.outputs.items()}
-        if not self._here:
+        tensors = self._dnn.of_one(exchange.outputs, 0)
+        if not self._here and not self._as_is:
             height, width = (max(1, int(side)) for side in tensors["size"])  # the fake says 0
             size = (width, height)
         answer = self._answer(tensors, size)
         done_ns = time.monotonic_ns()
         outcome.spans.append(Span("postprocess", exchange.end_ns, done_ns, self._where))
         return answer, pixels
+
+    def preprocess(self, image: bytes, *, request_id: str, outcome: Outcome) -> None:
+        """Have no more done than that; of the server the tensor is not asked for."""
+        if self._here:
+            self._made(image, outcome)
+            return
+        inputs = {"jpeg": np.frombuffer(image, np.uint8)[None]}
+        exchange = self._engine.infer(
+            self._preparing, inputs, outputs=self._extras, request_id=request_id
+        )
+        outcome.add(exchange, id=request_id, where=self._where)
+
+    def _made(self, image: bytes, outcome: Outcome) -> Preprocessed:
+        made: Preprocessed
+        made, waits = self._run(self._preprocess, image)
+        outcome.spans += [*waits, *made.spans]
+        return made
 
     def _preprocess(self, image: bytes) -> Preprocessed:
         return self._own()(image)
@@ -139,20 +163,12 @@ class SecondStage:
         outcome.spans.append(Span("normalize", start, time.monotonic_ns(), self._where, count))
         exchange = self._engine.infer(
             dnn.model,
-            {"input": tensors},
-            outputs=batched(dnn.outputs, count),
+            dnn.feed(tensors),
+            outputs=dnn.asked(count),
             request_id=request_id,
         )
         outcome.add(exchange, id=request_id, where=self._where, items=count)
-        answers = [
-            self._chain.read({name: tensor[i] for name, tensor in exchange.outputs.items()})
-            for i in range(count)
-        ]
+        answers = [self._chain.read(dnn.of_one(exchange.outputs, i)) for i in range(count)]
         done_ns = time.monotonic_ns()
         outcome.spans.append(Span("postprocess", exchange.end_ns, done_ns, self._where, count))
         return answers
-
-
-def batched(outputs: Iterable[TensorSpec], count: int) -> list[TensorSpec]:
-    """Return a DNN's outputs of a batch."""
-    return [replace(spec, shape=(count, *spec.shape)) for spec in outputs]

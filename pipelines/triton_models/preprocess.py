@@ -1,7 +1,7 @@
 """The Python model behind every `triton_repo/preprocess_<task>_opencv` and `_pillow`.
 
-Input `jpeg` is UINT8 [-1]. Outputs are `tensor`, FP32 [3, height, width] of the task's DNN; `size`,
-INT64 [2], the upright image's height and width; and `trail`, UINT8 [-1]: a packed Trail.
+Input `jpeg` is UINT8 [-1]. Outputs are `tensor`, what the task's DNN takes, and its constants;
+`size`, INT64 [2], the upright image's height and width; and `trail`, UINT8 [-1]: a packed Trail.
 """
 
 import json
@@ -15,6 +15,7 @@ from pipelines import tasks
 from pipelines.errors import ImageError, words
 from pipelines.preprocess.ways import Preprocessed, preprocessor
 from pipelines.spans import Span, Trail
+from pipelines.tasks import served
 from pipelines.topologies.outcome import pack
 from pipelines.triton_models.dlpack import from_triton, refuse, respond
 
@@ -27,7 +28,8 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         task, preprocess = (config["parameters"][name]["string_value"] for name in ("task", "way"))
         self._name = args["model_name"]
-        self._preprocess = preprocessor(preprocess, tasks.task(task).dnn.input)
+        self._dnn = tasks.task(task).dnn
+        self._preprocess = preprocessor(preprocess, self._dnn.input)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Return a response per request; a bad image is an error of its own request."""
@@ -57,4 +59,6 @@ class TritonPythonModel:
         waited = Span("queue", result.spans[-1].end_ns, done_ns, self._name)  # for the others
         size = np.array([result.size[::-1]], np.int64)
         trail = pack(Trail([*result.spans, waited]))[None]
-        return respond(pb, {"tensor": result.tensor[None], "size": size, "trail": trail})
+        handed = served.handed(self._dnn)
+        given = {handed[name]: one for name, one in self._dnn.feed(result.tensor[None]).items()}
+        return respond(pb, {**given, "size": size, "trail": trail})

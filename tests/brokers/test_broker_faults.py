@@ -28,7 +28,7 @@ from pipelines.servers.redis import start_redis
 from pipelines.servers.service import Service
 
 TAKEOVER_S = 2.0
-MESSAGES = 10_000
+MESSAGES = 4_000
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from bench.compare.observations import STAGE, Observations
 from bench.compare.randomization import Floats, looks
 from pipelines.errors import ServerError
 
-JOBS = 1000
+JOBS = 500
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,7 +89,7 @@ def test_the_gate_raises_a_false_alarm_in_at_most_1_of_100_jobs() -> None:
 
 @pytest.mark.parametrize("limits", [LIMITS, ("mean < +1%",)])
 def test_the_gate_finds_a_stage_that_is_a_tenth_slower_and_blames_it(limits: tuple[str]) -> None:
-    ended = [ends_with(seen, *limits) for seen in simulated(slower=0.1, jobs=JOBS // 4, seed=2)]
+    ended = [ends_with(seen, *limits) for seen in simulated(slower=0.1, jobs=JOBS // 2, seed=2)]
     assert np.mean([outcome == REGRESSION for outcome, _, _ in ended]) >= 0.95
     assert {stage for outcome, stage, _ in ended if outcome == REGRESSION} == {"decode"}
 

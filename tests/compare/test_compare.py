@@ -42,7 +42,7 @@ def side(
 def test_an_experiments_table_is_printed_again(tmp_path: Path) -> None:
     folder = write_experiment(tmp_path, planted)
     done = bench("compare", folder)
-    assert "A  preprocess=opencv\nB  preprocess=dali\n20 blocks" in done.stdout
+    assert "A: preprocess=opencv\nB: preprocess=dali\n\n20 blocks" in done.stdout
     assert "B is 1.30 ± 0.00 times slower; decode explains all of it" in done.stdout
     assert done.returncode == 0
 
@@ -50,7 +50,7 @@ def test_an_experiments_table_is_printed_again(tmp_path: Path) -> None:
 def test_an_experiment_knows_how_often_it_could_have_been_looked_at(tmp_path: Path) -> None:
     found = comparison(write_experiment(tmp_path, blocks=4, looks_at_most=5))
     assert found["looks_at_most"] == 5
-    assert found["sentence"].startswith("no difference found between A and B")
+    assert found["sentence"].startswith("too few blocks to find a difference")
     assert "so few blocks cannot show a difference" in found["notes"][0]
 
 

@@ -54,7 +54,7 @@ def worse(tmp_path: Path) -> Path:
 
 
 def test_an_unchanged_candidate_passes(same: Path) -> None:
-    found = gate(same, "throughput > -5%", "p99 < +10%", "stage.decode < +10%", code=0)
+    found = gate(same, "throughput > -5%", "p95 < +10%", "stage.decode < +10%", code=0)
     assert found["sentence"] == "pass: all 3 limits are kept"
     assert [one["outcome"] for one in found["decisions"]] == ["pass"] * 3
     assert found["blamed"] is None
@@ -143,7 +143,7 @@ def test_shares_can_change_too(worse: Path) -> None:
 
 
 def test_absolute_limits_of_an_experiment_are_of_its_candidate(worse: Path) -> None:
-    found = gate(worse, "p99 < 120ms", "throughput > 5", "mean < +50%", code=3)
+    found = gate(worse, "p95 < 120ms", "throughput > 5", "mean < +50%", code=3)
     assert [one["outcome"] for one in found["decisions"]] == ["regression", "pass", "pass"]
     assert found["decisions"][0]["b"] == pytest.approx(130, rel=0.01)
     assert found["decisions"][1]["b"] == pytest.approx(1 / 0.13, rel=0.2)
@@ -151,10 +151,27 @@ def test_absolute_limits_of_an_experiment_are_of_its_candidate(worse: Path) -> N
 
 def test_a_stored_run_is_judged_by_absolute_limits(tmp_path: Path) -> None:
     folder = steady(tmp_path / "run", STAGES)
-    found = gate(folder, "p99 < 120ms", "stage.decode < 31ms", "error_share < 1%", code=0)
+    found = gate(folder, "p95 < 120ms", "stage.decode < 31ms", "error_share < 1%", code=0)
     assert found["run"]["run"] == "run"
     (one,) = gate(folder, "non_inference_share < 30%", code=3)["decisions"]
     assert (one["b"], one["why"]) == (pytest.approx(0.4), "it is 40.0 %")
+
+
+def test_a_quantile_of_too_few_requests_is_no_verdict(same: Path, tmp_path: Path) -> None:
+    said = "too few requests: it needs 500"
+    run = steady(tmp_path / "run", STAGES)
+    for folder, limit in ((run, "p99 < 120ms"), (same, "p99 < 1s"), (same, "p99 < +50%")):
+        found = gate(folder, limit, "p50 < 10s", code=4)
+        assert [one["outcome"] for one in found["decisions"]] == ["too noisy", "pass"]
+        assert found["sentence"] == f"too noisy to tell: {limit}: {said}"
+        assert (found["decisions"][0]["b"], found["decisions"][0]["why"]) == (None, said)
+
+
+def test_a_measured_quantile_has_its_interval_beside_the_limit(tmp_path: Path) -> None:
+    folder = steady(tmp_path / "run", STAGES)
+    text = bench("gate", folder, "--require", "p95 < 120ms").stdout
+    (row,) = (line.split() for line in text.splitlines() if line.startswith("p95 < 120ms  pass"))
+    assert " ".join(row) == "p95 < 120ms pass - 100 ms - 100 to 100"
 
 
 # What cannot be trusted, and what is an error, never passes
@@ -259,10 +276,12 @@ def test_a_baseline_that_cannot_be_measured_again_is_an_error(
     refused("gate", "classification", *given, code=1, words=told)
 
 
+@pytest.mark.parametrize("server", [{}, {"transport": "http", "served_by": "litserve"}])
 def test_a_stored_run_is_measured_again_with_its_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: dict[str, str]
 ) -> None:
-    folder = steady(tmp_path / "run", STAGES, images="small", service_s=0.007, users=3, seed=5)
+    settings = {"images": "small", "service_s": 0.007, "users": 3, "seed": 5} | server
+    folder = steady(tmp_path / "run", STAGES, **settings)
     asked: dict[str, Any] = {}
 
     def experiment(sides: Any, **others: Any) -> Path:
@@ -277,6 +296,7 @@ def test_a_stored_run_is_measured_again_with_its_settings(
     assert (a.text, b.text) == ("rev=1234567", "this checkout")
     assert a.settings == b.settings
     assert (a.settings.users, a.settings.service_s, a.settings.seed) == (3, 0.007, 8)
+    assert a.settings.served_by == server.get("served_by", "triton")
     assert (asked["seed"], asked["timing"].looks) == (8, [13])
 
 
@@ -293,7 +313,7 @@ def test_a_server_that_crashes_is_no_verdict_the_first_time(
 
     monkeypatch.setattr("bench.runs.experiments.experiment.experiment", experiment)
     given = ("classification", "--images", "small", "--against", "users=1", "--results", tmp_path)
-    given += ("--require", "p99 < +9%")
+    given += ("--require", "p95 < +9%")
     crashes[:] = [0, 1]
     words = "warning: the server of B has ended in mid-experiment; measuring once more"
     refused("gate", *given, code=3, words=words)

@@ -1,18 +1,23 @@
 """Servers elsewhere: their addresses, behind TLS and a proxy with a prefix, and with a token."""
 
+import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gateway import TOKEN, Gateway, certificate, grpc_gateway
+from gateway import TOKEN, Gateway, Redirecting, certificate, grpc_gateway
 from need import need
-from processes import PROGRAMS, bench, loading
+from processes import PROGRAMS, bench, loading, refused
 
+from bench.generator.watching.samples import listeners
 from bench.ledger.reading import summary_of
 from pipelines.engines.address import CA_FILE, HEADERS, address_of, ca_file, headers
 from pipelines.engines.choose import endpoint
-from pipelines.errors import VisiontaxError
+from pipelines.engines.triton_http import HttpEngine
+from pipelines.errors import ServerError, VisiontaxError
 from pipelines.servers import triton
+from pipelines.servers.control import check_ready
 
 SMALL = ("--images", "small", "--warmup", "0.5s")
 
@@ -24,6 +29,8 @@ SMALL = ("--images", "small", "--warmup", "0.5s")
         ("http://h:8000/", "h:8000", "http://h:8000"),
         ("http://h", "h:80", "http://h:80"),
         ("https://h", "https://h:443", "https://h:443"),
+        ("HTTPS://h:8443", "https://h:8443", "https://h:8443"),
+        ("Https://h", "https://h:443", "https://h:443"),
         ("https://h:8443/a/b/", "https://h:8443/a/b", "https://h:8443/a/b"),
         ("h:8000/a", "h:8000/a", "http://h:8000/a"),
         ("[::1]:8000", "[::1]:8000", "http://[::1]:8000"),
@@ -34,6 +41,46 @@ def test_an_address_is_read_and_kept_in_one_way(text: str, kept: str, url: str) 
     at = address_of(text)
     assert (str(at), at.url) == (kept, url)
     assert address_of(kept) == at
+
+
+@pytest.mark.parametrize(
+    ("text", "local"),
+    [
+        *(("127.0.0.1:80", True), ("127.9.9.9:80", True), ("localhost:80", True)),
+        *(("http://[::1]:80/a", True), ("0.0.0.0:80", True), ("10.0.0.1:80", False)),
+        *(("localhost.example:80", False), ("127.example:80", False), ("[fe80::1]:80", False)),
+    ],
+)
+def test_only_the_loopback_is_this_host(text: str, *, local: bool) -> None:
+    assert address_of(text).is_local is local
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "classification", "--server"),
+        ("study", "broker", "--set"),
+        ("ab", "classification", "--b"),
+        ("gate", "classification", "--require", "p99 < 1s", "--candidate"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_host_that_is_not_this_one_is_loaded_only_if_one_says_so(command: tuple[str]) -> None:
+    server = f"{'server=' if command[-1] in ('--b', '--candidate', '--set') else ''}h:80"
+    words = "error: h:80 is not this host, and a load may slow down those who use it\nhint: say"
+    refused(*command, server, code=1, words=[words, "--i-may-load-this-host"])
+
+
+def test_a_host_that_may_be_loaded_is_asked(tmp_path: Path) -> None:
+    # An address of documentation (RFC 5737), which nobody has: it fails only when it is asked.
+    given = ("--server", "192.0.2.1:80", "--i-may-load-this-host", "--results", tmp_path)
+    for program in PROGRAMS:
+        done = loading(program, *given)
+        assert "is not this host" not in done.stderr
+        assert "Triton is not ready at 192.0.2.1:80" in done.stderr
+    done = loading("locust", "--server", "192.0.2.1:80", "--results", tmp_path)
+    assert (done.returncode, "192.0.2.1:80 is not this host" in done.stderr) == (1, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -80,6 +127,27 @@ def test_a_file_without_certificates_is_refused(
         ca_file()
 
 
+def test_a_redirect_is_not_followed_with_the_headers() -> None:
+    with Redirecting("https://127.0.0.1/there") as server:
+        address = f"127.0.0.1:{server.server_address[1]}"
+        with pytest.raises(ServerError, match="HTTP 302") as caught:
+            check_ready(address, hint="start it")
+        server.shutdown()
+    assert "https://127.0.0.1/there" in caught.value.hint
+
+
+def test_a_hundred_users_of_tls_cost_no_more_than_one() -> None:
+    pools = [HttpEngine("https://h")._client._connection_pool for _ in range(100)]
+    assert len({id(pool.ssl_context) for pool in pools}) == 1
+
+
+def test_each_address_of_a_cluster_is_watched() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        for brokers in (f"127.0.0.1:9,127.0.0.1:{port}", f"127.0.0.1:{port}, 127.0.0.1:9"):
+            assert os.getpid() in [process.pid for process in listeners(brokers)]
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     need("openssl")
@@ -109,7 +177,7 @@ def assert_measured(results: Path) -> None:
         assert TOKEN.split()[1] not in path.read_text()
 
 
-@pytest.mark.usefixtures("trusted")
+@pytest.mark.usefixtures("trusted", "forgiving")
 def test_a_run_through_tls_a_prefix_and_a_token(gateway: Gateway, tmp_path: Path) -> None:
     options = ("--server", gateway.url, "--duration", "1s", "--results", tmp_path, *SMALL)
     done = bench("run", "classification", *options)
@@ -117,7 +185,7 @@ def test_a_run_through_tls_a_prefix_and_a_token(gateway: Gateway, tmp_path: Path
     assert_measured(tmp_path)
 
 
-@pytest.mark.usefixtures("trusted")
+@pytest.mark.usefixtures("trusted", "forgiving")
 def test_a_run_over_grpc_with_tls_and_a_token(
     gateway: Gateway, triton: triton.Server, made: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""The load against the real server: what a run leaves, in each way to start one and to lose one."""
+"""The load against the real server: what a run leaves, in each way to start one or to fail to."""
 
 import contextlib
 import io
@@ -10,88 +10,61 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.parse
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
+import swarm
 from injection import Refusing
+from loads import (
+    CALM,
+    COLD,
+    OF_A_BUSY_MACHINE,
+    RUN,
+    SMALL,
+    codes,
+    lines,
+    loaded,
+    only_run,
+    report,
+    two_users,
+)
 from pictures import encode, photograph
 from PIL import Image
 from processes import (
-    BENCH,
     LOCUST,
     PROGRAMS,
     ROOT,
-    TIMEOUT_S,
-    alive,
     bench,
     ended,
     family,
     loading,
     refused,
-    regions_of,
     run,
     started,
     until,
     wait_gone,
 )
-from runs import measured
+from runs import enough, measured
 
+from bench.ledger.summary import SCHEMA
 from bench.prepare.pins import DOWNLOADS, read_members
 from bench.record import folders, records, scenario, trace
+from bench.runs.run import together
 from pipelines import processes
 from pipelines.preprocess.choose import WAYS
 from pipelines.servers import triton
 from pipelines.topologies.choose import Setup, pipeline
 
+OF_A_SHORT_RUN = {"FEW", "FOREIGN", "STEAL", "DRIFT", "CHANGE", "WARM_UP"}
+"""What may warn of a run of some seconds there."""
+
 KEYS = {
     *("run", "valid", "issues", "requests", "errors", "throughput_per_s", "latency_ms", "stages"),
     *("tail_stages", "other_share", "non_inference_share"),
 }
-COLD = ("--warmup", "0s")
-RUN = (*BENCH, "run", "classification")
-SMALL = ("--images", "small", "--warmup", "0.5s")
 ESPRESSO = 967
-
-
-def report(folder: Path, *arguments: object) -> tuple[int, dict[str, Any]]:
-    """Return the exit code and the JSON of `bench report`."""
-    done = bench("report", folder, "--format", "json", *arguments)
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
-
-
-def codes(summary: dict[str, Any]) -> set[str]:
-    return {issue["code"] for issue in summary["issues"]}
-
-
-def only_run(folder: Path) -> Path:
-    (found,) = folder.iterdir()
-    return found
-
-
-def lines(folder: Path) -> int:
-    return sum(path.read_bytes().count(b"\n") for path in folder.glob("*/requests-*.jsonl"))
-
-
-def two_users(url: str, seconds: int) -> tuple[object, ...]:
-    return ("--headless", "-u", 2, "-r", 2, "-t", f"{seconds}s", "--host", url)
-
-
-@contextlib.contextmanager
-def loaded(
-    command: tuple[str, ...], *load: object, into: Path, enough: int = 200
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A load of small images that has made so many requests; its log is beside its results."""
-    log = into.with_name("log")
-    with started(command, *SMALL, *load, "--results", into, log=log) as process:
-        until(lambda: lines(into) >= enough, "requests")
-        yield process
 
 
 def made_of_enough(
@@ -100,8 +73,8 @@ def made_of_enough(
     """The run that `make` makes with such a load; of more seconds where the machine is busy."""
     for seconds in (3, 12, 60):
         into = folder / f"{seconds} s"
-        make((*two_users(url, seconds), *SMALL, "--results", into), into)
-        if len(measured(only_run(into))) > 60:
+        make((*two_users(url, seconds), *SMALL, *CALM, "--results", into), into)
+        if enough(30)(only_run(into)):
             break
     return only_run(into)
 
@@ -112,7 +85,8 @@ def assert_whole(folder: Path, *, processes: int) -> None:
     assert {"manifest.json", "trace.csv", "samples.jsonl"} <= names
     assert len(list(folder.glob("requests-*.jsonl"))) == processes
     assert not list(folder.glob("trace.json*"))
-    assert {sample.role for sample in records.read_samples(folder)} == {"generator", "server"}
+    roles = {one.role for one in records.read_samples(folder)}
+    assert roles == {"generator", "server", "machine", "monitor"}
     requests = list(records.read_requests(folder))
     assert len({request.id for request in requests}) == len(requests)
     traced = trace.read(folder)
@@ -122,10 +96,11 @@ def assert_whole(folder: Path, *, processes: int) -> None:
     inside = [each.id for each in measured(folder) if each.due_ns < manifest.window_end_ns]
     assert [id for id in inside if ensembles[id] != 1] == []
     code, summary = report(folder)
-    assert summary["issues"] == [] or codes(summary) <= {"FEW"}, summary["issues"]
-    assert (code, summary["valid"], summary["schema"]) == (0, True, 2)
+    assert codes(summary) <= OF_A_SHORT_RUN | OF_A_BUSY_MACHINE, summary["issues"]
+    valid = not codes(summary) & OF_A_BUSY_MACHINE
+    assert (code, summary["valid"], summary["schema"]) == (0 if valid else 4, valid, SCHEMA)
     assert set(summary) >= KEYS
-    assert set(summary["latency_ms"]) == {"mean", "p50", "p90", "p95", "p99", "max"}
+    assert set(summary["latency_ms"]) == {"mean", "max", "quantiles"}
     for stage in summary["stages"].values():
         assert {"mean_ms", "p50_ms", "p99_ms", "share", "work_ms"} <= set(stage)
     assert sum(stage["share"] for stage in summary["stages"].values()) == pytest.approx(1)
@@ -133,15 +108,15 @@ def assert_whole(folder: Path, *, processes: int) -> None:
     assert summary["errors"] == 0
 
 
-@pytest.mark.parametrize("more", [(), ("--processes", 2)], ids=["one process", "two processes"])
-def test_locust_leaves_a_whole_run(triton: triton.Server, tmp_path: Path, more: Any) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_locust_leaves_a_whole_run(triton: triton.Server, tmp_path: Path, processes: int) -> None:
     def make(load: tuple[object, ...], folder: Path) -> None:
-        done = run(LOCUST, *load, *more)
+        done = run(LOCUST, *load, *(together(2) if processes > 1 else ()))
         assert done.returncode == 0, done.stderr
         assert f"results: {only_run(folder)}" in done.stderr
         assert "Traceback" not in done.stderr
 
-    assert_whole(made_of_enough(make, triton.url, tmp_path), processes=len(more) or 1)
+    assert_whole(made_of_enough(make, triton.url, tmp_path), processes=processes)
 
 
 def test_a_master_and_its_workers_leave_one_whole_run(
@@ -165,35 +140,19 @@ def test_a_master_and_its_workers_leave_one_whole_run(
 
 
 def test_locusts_own_page_starts_and_stops_runs(triton: triton.Server, tmp_path: Path) -> None:
-    port = processes.free_port()
-    folder = tmp_path / "results"
-    page = f"http://127.0.0.1:{port}"
-    log = tmp_path / "log"
-
-    def get(path: str, **form: object) -> bytes | None:
-        data = urllib.parse.urlencode(form).encode() if form else None
-        try:
-            with urllib.request.urlopen(page + path, data, timeout=TIMEOUT_S) as reply:
-                return bytes(reply.read())
-        except OSError:
-            return None
-
-    load = ("--web-host", "127.0.0.1", "--web-port", port, "--host", triton.url, *COLD)
-    with loaded(LOCUST, *load, into=folder, enough=0) as process:
-        assert until(lambda: get("/"), "the page")
+    with swarm.serving(tmp_path, "--host", triton.url, *SMALL, *COLD) as page:
         for number in (1, 2):
-            form = {"user_count": 2, "spawn_rate": 2, "host": triton.url}
-            assert b'"success":true' in (get("/swarm", **form) or b"").replace(b" ", b"")
-            until(lambda n=number: len(list(folder.glob("*"))) == n, "a folder")
-            before = lines(folder)
-            until(lambda n=before: lines(folder) > n + 400, "requests")
-            get("/stop", now="yes")
-            until(lambda n=number: log.read_text().count("results: ") == n, "the end of the run")
-        members = family(process)
-        process.send_signal(signal.SIGINT)
-        ended(process)
+            assert page.start(host=triton.url)["success"]
+            until(lambda n=number: len(list(page.folder.glob("*"))) == n, "a folder")
+            before = lines(page.folder)
+            until(lambda n=before: lines(page.folder) > n + 300, "requests")
+            page.stop()
+            until(lambda n=number: len(page.runs()) == n, "the end of the run")
+        members = family(page.process)
+        page.process.send_signal(signal.SIGINT)
+        ended(page.process)
         wait_gone(members)
-    for path in folder.iterdir():
+    for path in page.runs():
         assert_whole(path, processes=1)
 
 
@@ -219,149 +178,6 @@ def test_every_path_to_the_network_sees_the_same(
             (call,) = outcome.calls
             assert call.sent_ns < call.received_ns
     assert not list(Path("/dev/shm").glob(f"visiontax-{processes.owner()}-*put"))
-
-
-@pytest.fixture
-def own_server(triton_parts: None, tmp_path: Path) -> Iterator[triton.Server]:  # noqa: ARG001
-    """A server that a test may kill."""
-    sizes = triton.Sizes(preprocess=1, inference=1)
-    with triton.start(tmp_path / "server", sizes=sizes) as running:
-        running.wait_ready()
-        yield running
-
-
-def test_killing_the_generator_loses_a_second_at_most(
-    triton: triton.Server, tmp_path: Path
-) -> None:
-    folder = tmp_path / "results"
-    load = (*two_users(triton.url, 60), "--transport", "shm")
-    with loaded(LOCUST, *load, into=folder) as process:
-        time.sleep(1.5)  # so that the trace, fetched once a second, has some of the window
-        members = family(process)
-        process.kill()
-        killed_ns = time.monotonic_ns()
-        process.wait()
-        wait_gone(members)
-    assert regions_of(process) == []
-    (requests,) = only_run(folder).glob("requests-*.jsonl")
-    ends = sorted(request.end_ns for request in records.read_requests(only_run(folder)))
-    busy_ns = max(after - before for before, after in pairwise(ends))  # with what is not ours
-    assert killed_ns - ends[-1] < 1.5e9 + busy_ns
-    with requests.open("ab") as file:
-        file.write(b'["cut-off","classif')  # as a disk may keep it
-    code, summary = report(only_run(folder))
-    assert "UNFINISHED" in codes(summary)
-    assert summary["requests"] > 20
-    assert code == 0, summary["issues"]
-    text = bench("report", only_run(folder))
-    assert "the run was cut off" in text.stdout
-
-
-def test_killing_generator_and_monitor_leaves_a_run_that_can_be_read(
-    triton: triton.Server, tmp_path: Path
-) -> None:
-    folder = tmp_path / "results"
-    with loaded(LOCUST, *two_users(triton.url, 60), into=folder, enough=0) as process:
-        until(lambda: len(list(folder.glob("*/trace.json.*"))) >= 3, "trace")
-        for member in family(process):
-            member.kill()
-    (part, *_) = only_run(folder).glob("trace.json.*")
-    part.write_bytes(part.read_bytes()[:-500])
-    _, summary = report(only_run(folder))
-    assert "UNFINISHED" in codes(summary)
-    assert summary["stages"]["inference"]["share"] > 0
-
-
-def test_a_server_that_dies_is_on_the_record(own_server: triton.Server, tmp_path: Path) -> None:
-    folder = tmp_path / "results"
-    with loaded(LOCUST, *two_users(own_server.url, 6), into=folder, enough=20) as process:
-        own_server.process.kill()
-        assert ended(process) == 1
-    numbers: dict[str, list[int]] = {}
-    for request in records.read_requests(only_run(folder)):
-        user, _, number = request.id.rpartition("-")
-        numbers.setdefault(user, []).append(int(number))
-    assert len(numbers) == 2
-    assert all(sorted(sent) == list(range(len(sent))) for sent in numbers.values())
-    code, summary = report(only_run(folder))
-    assert code == 4
-    assert summary["valid"] is False
-    assert summary["errors"] > 0
-    assert "GENERATOR_LATE" not in codes(summary)
-    (errors,) = (issue for issue in summary["issues"] if issue["code"] == "ERRORS")
-    assert f"no answer from Triton at {own_server.url}" in errors["message"]
-    assert "INVALID" in bench("report", only_run(folder)).stdout
-
-
-def test_no_further_run_is_made_when_the_server_has_died(
-    own_server: triton.Server, tmp_path: Path
-) -> None:
-    folder, log = tmp_path / "results", tmp_path / "log"
-    load = ("--server", own_server.url, "--preprocess", "opencv,pillow", "--duration", "3s")
-    with loaded(RUN, *load, into=folder, enough=20) as process:
-        own_server.process.kill()
-        assert ended(process) == 1
-    said = log.read_text()
-    assert "INVALID" in said  # what was measured is reported all the same
-    assert f"results: {only_run(folder)}" in said
-    assert f"error: Triton at {own_server.url} " in said
-    assert "\nhint: " in said
-
-
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_a_second_run_on_one_server_is_told_of_the_first(
-    own_server: triton.Server, tmp_path: Path, program: str
-) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    with loaded(LOCUST, *two_users(own_server.url, 60), into=first, enough=20) as process:
-        done = loading(program, "--server", own_server.url, "--results", second, *SMALL)
-        assert done.returncode == 1
-        told = f"is being traced for another run: {only_run(first)}\nhint: wait until"
-        assert told in done.stderr
-        assert list(second.iterdir()) == []
-        for member in family(process):  # its lock goes with it
-            member.kill()
-    options = ("--server", own_server.url, "--results", second, "--duration", "1s")
-    assert run(RUN, *SMALL, *options).returncode == 0
-
-
-def test_a_model_that_dies_in_the_server_ends_the_run(
-    own_server: triton.Server, tmp_path: Path
-) -> None:
-    folder, log = tmp_path / "results", tmp_path / "log"
-    with loaded(LOCUST, *two_users(own_server.url, 3600), into=folder) as process:
-        (preprocessing,) = (
-            member
-            for member in family(own_server.process)
-            if "preprocess_classification_opencv_0_0" in member.cmdline()
-        )
-        until(lambda: measured(only_run(folder)), "the end of the warm-up")
-        preprocessing.send_signal(signal.SIGSEGV)
-        assert ended(process) == 1
-    assert "a process of Triton has died: " in log.read_text()
-    code, summary = report(only_run(folder))
-    assert (code, summary["valid"]) == (4, False)
-    assert "SERVER_DIED" in codes(summary)
-
-
-def test_a_load_that_a_signal_ends_names_the_image_in_flight(
-    triton: triton.Server, coffee_jpeg: bytes, tmp_path: Path
-) -> None:
-    """As a decoder does that a hostile image brings down."""
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "coffee.jpg").write_bytes(coffee_jpeg)
-    folder, log = tmp_path / "results", tmp_path / "log"
-    given = ("--place", "client", "--duration", "60s", "--users", 2, "--server", triton.url)
-    images = ("--images", tmp_path / "images")
-    with loaded(RUN, *given, *images, into=folder, enough=20) as process:
-        (load,) = (each for each in family(process) if "locust" in each.cmdline())
-        load.send_signal(signal.SIGSEGV)
-        assert ended(process) == 1
-    said = log.read_text()
-    name = tmp_path / "images" / "coffee.jpg"
-    assert f"error: the load was ended by SIGSEGV with {name} in flight\nhint: " in said
-    assert f"results: {only_run(folder)}" in said
-    assert "UNFINISHED" in codes(report(only_run(folder))[1])
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -479,7 +295,7 @@ def fake_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     load = (*SMALL, "--transport", "fake", "--results", folder, "--duration", "1s")
     load = (*load, "--images", str(images))
     done = run(RUN, *load, "--format", "json")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, 4), done.stderr  # 4 where the machine is busy
     assert done.stderr.splitlines()[-1] == f"results: {only_run(folder)}"
     assert set(json.loads(done.stdout)) >= KEYS
     return only_run(folder)
@@ -562,41 +378,6 @@ def test_reports_that_cannot_be_made_are_one_line(fake_run: Path, tmp_path: Path
     requests.write_bytes(b'{"no": "request"}\n' + requests.read_bytes())
     told = refused("report", tmp_path, code=1, words="")
     assert told.startswith(f"error: {requests}, line 1 is damaged")
-
-
-@pytest.mark.usefixtures("triton_parts")
-def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
-    """A terminal sends the signal to bench alone: the others have sessions of their own."""
-    folder, log = tmp_path / "results", tmp_path / "log"
-    load = (*COLD, "--duration", "60s", "--preprocess", "opencv,pillow")
-    with loaded(RUN, *load, into=folder) as process:
-        members = family(process)
-        names = {Path(member.exe()).name for member in members}
-        assert "tritonserver" in names
-        group = [member for member in members if os.getpgid(member.pid) == process.pid]
-        assert [member.pid for member in group] == [process.pid]
-        process.send_signal(signal.SIGINT)
-        assert ended(process) == 130
-        assert alive(members) == []
-    said = log.read_text()
-    assert "error: interrupted" in said
-    assert f"results: {only_run(folder)}" in said
-    assert "Traceback" not in said
-    code, summary = report(only_run(folder))
-    assert code == 0, summary["issues"]
-    assert summary["requests"] > 20
-
-
-@pytest.mark.usefixtures("triton_parts")
-def test_bench_run_killed_leaves_no_process(tmp_path: Path) -> None:
-    folder = tmp_path / "results"
-    with loaded(RUN, *COLD, "--duration", "60s", into=folder) as process:
-        members = family(process)
-        process.kill()
-        process.wait()
-        wait_gone(members)
-    _, summary = report(only_run(folder))
-    assert summary["requests"] > 0
 
 
 @pytest.mark.usefixtures("triton_parts")

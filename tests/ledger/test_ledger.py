@@ -1,12 +1,18 @@
 """The ledger: every nanosecond belongs to one stage, whatever the spans."""
 
+import itertools
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.ledger.attribution import COLUMNS, Spans, ledger, records_of, sweep
+from bench.ledger.attribution.columns import Spans, records_of
+from bench.ledger.attribution.ledger import ledger, timelines
+from bench.ledger.attribution.sweep import Segment, segments, sweep
+from bench.ledger.attribution.table import COLUMNS
 from bench.record.trace import EVENTS, KEYS
 from pipelines.spans import OTHER, STAGES, Call, Request, Span
 
@@ -32,6 +38,14 @@ def no_trace() -> pd.DataFrame:
 def nonzero(row: np.ndarray) -> dict[str, int]:
     """The times by stage, without those that took none."""
     return {name: int(time) for name, time in zip(COLUMNS, row, strict=True) if time}
+
+
+def summed(found: list[Segment]) -> dict[str, int]:
+    """The times by stage, in the ledger's order."""
+    times = Counter[str]()
+    for stage, start, end in found:
+        times[stage] += end - start
+    return {name: times[name] for name in COLUMNS if times[name]}
 
 
 def times_of(spans: list[Span]) -> dict[str, int]:
@@ -73,6 +87,13 @@ def test_stages_and_other_sum_to_the_latency_of_every_request(many, epoch) -> No
     times = sweep(records.spans, due_ns=records.due_ns, end_ns=records.end_ns)
     assert (times.sum(axis=1) == records.end_ns - records.due_ns).all()
     assert (times >= 0).all()
+    parts = segments(records.spans, due_ns=records.due_ns, end_ns=records.end_ns)
+    for row, (one, found) in enumerate(zip(requests, parts, strict=True)):
+        edges = [one.due_ns, *(part.end_ns for part in found)]
+        assert [*(part.start_ns for part in found), one.end_ns] == edges
+        assert all(part.start_ns < part.end_ns for part in found)
+        assert all(a.stage != b.stage for a, b in itertools.pairwise(found))
+        assert summed(found) == nonzero(times[row])
 
 
 def test_requests_of_different_chunks_do_not_mix() -> None:
@@ -91,7 +112,7 @@ def time_and_work(*spans: Span) -> tuple[int, int]:
     counted = ledger(records_of([request([*spans])]), no_trace(), stages={})
     assert counted.time_ns[0].sum() == END
     column = COLUMNS.index(spans[0].stage)
-    return counted.time_ns[0, column], counted.work_ns[0, column]
+    return counted.time_ns[0, column], counted.works[0, column]
 
 
 def test_work_counts_overlaps_twice_and_time_does_not() -> None:
@@ -179,6 +200,33 @@ def test_an_apportioned_box_loses_no_nanosecond() -> None:
     assert sum(times.values()) == 100
 
 
+def test_a_request_closely_has_the_spans_of_the_trace_and_the_ledgers_times() -> None:
+    sent, trace = traced()
+    shares = {"decode": 0.61, "resize": 0.29, "normalize": 0.1}
+    counted = ledger(records_of([sent]), trace, stages=STAGES_OF, apportion=shares)
+    (found,) = timelines([sent], trace, stages=STAGES_OF, apportion=shares)
+    assert found.joined
+    assert summed(found.segments) == nonzero(counted.time_ns[0])
+    assert found.segments[3:7] == [
+        *(("input", 14, 16), ("decode", 16, 30), ("resize", 30, 36), ("normalize", 36, 40)),
+    ]
+    assert {Span("preprocess", 16, 40, "pre"), Span("inference", 50, 80, "dnn")} < {*found.spans}
+    assert {Span("send", 2, 10, "client"), Span("output", 40, 44, "pre")} < {*found.spans}
+    assert {*sent.spans} < {*found.spans}
+    assert len(sent.spans) == 2
+
+
+def test_a_box_in_two_pieces_is_divided_as_one() -> None:
+    spans = [Span("preprocess", 0, 10, "dali"), Span("preprocess", 40, 50, "dali")]
+    spans.append(Span("inference", 10, 60, "dnn", critical=False))
+    shares = {"decode": 0.75, "resize": 0.15, "normalize": 0.1}
+    (found,) = timelines([request(spans)], no_trace(), stages={}, apportion=shares)
+    assert found.segments == [
+        *(("decode", 0, 10), (OTHER, 10, 40)),
+        *(("decode", 40, 45), ("resize", 45, 48), ("normalize", 48, 50), (OTHER, 50, 60)),
+    ]
+
+
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_a_request_with_half_a_trace_still_adds_up(lost) -> None:
     sent, trace = traced()
@@ -192,7 +240,7 @@ def test_a_failed_request_is_counted_by_its_reason() -> None:
     failed.error = "the image is empty"
     records = records_of([failed, request([])])
     assert records.failed == {"the image is empty": 1}
-    assert len(records.id) == 1
+    assert len(records.due_ns) == 1
 
 
 def test_what_the_request_did_not_wait_for_is_work_but_no_time() -> None:
@@ -217,7 +265,7 @@ def test_a_batch_with_crops_of_two_requests_counts_for_both() -> None:
     assert counted.joined.all()
     column = COLUMNS.index("inference")
     assert counted.time_ns[:, column].tolist() == [34, 34]
-    assert counted.work_ns[:, column].tolist() == [17, 17]
+    assert counted.works[:, column].tolist() == [17, 17]
 
 
 def test_a_request_is_joined_only_when_all_its_calls_are() -> None:

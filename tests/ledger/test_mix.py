@@ -1,13 +1,16 @@
-"""What a mix of images comes to: by size class and by format, from a ledger made by hand."""
+"""What a mix comes to: by pipeline, and by the images' size class and format, from a ledger made by
+hand.
+"""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from experiments import MS
 
-from bench.ledger.attribution import COLUMNS, Ledger
-from bench.ledger.mix import Group, groups
+from bench.ledger.attribution.table import COLUMNS, Ledger
+from bench.ledger.mix import Group, by_pipeline, groups
 from bench.record.records import Image
 
 SMALL = Image("a.jpg", "JPEG", 300, 200, 9)
@@ -54,3 +57,19 @@ def test_a_group_without_success_has_no_times() -> None:
 def test_requests_without_a_known_image_belong_to_no_group() -> None:
     found = groups(mixed((-1, 2), (0, 4)), [SMALL, DRAWN], failed=Counter())
     assert [one.requests for one in found if one.by == "format"] == [1, 0]
+
+
+def test_requests_are_told_apart_by_their_pipeline() -> None:
+    asked = mixed((0, 2), (0, 4), (1, 90), (-1, 10))
+    asked = replace(asked, pipeline=np.array([0, 0, 2, 2]), pipelines=("b", "gone", "a"))
+    found = by_pipeline(asked, failed=Counter({"gone": 3, "a": 1}))
+    assert [(one.by, one.name, one.images, one.requests, one.errors) for one in found] == [
+        ("pipeline", "a", 1, 3, 1),
+        ("pipeline", "b", 1, 2, 0),
+        ("pipeline", "gone", 0, 3, 3),
+    ]
+    assert [one.mean_ms for one in found] == [pytest.approx(50), pytest.approx(3), None]
+    assert found[1].preprocess_ms == pytest.approx(1.5)
+    assert found[1].non_inference_share == pytest.approx(0.5)
+    alone = replace(asked, pipeline=np.zeros(4, np.int64), pipelines=("b",))
+    assert by_pipeline(alone, failed=Counter({"b": 1})) == []

@@ -1,14 +1,16 @@
 """The summary: shares, percentiles, tail, throughput and CPU, from a ledger made by hand."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 from experiments import manifest
 
-from bench.ledger.attribution import COLUMNS, Ledger
+from bench.ledger.attribution.table import COLUMNS, Ledger
+from bench.ledger.sources.cpu import cpu_shares
 from bench.ledger.summary import Issue, Summary, summarise
-from bench.record.records import Sample
+from bench.record.records import MACHINE, Sample
 from pipelines.spans import OTHER
 
 MS = 1_000_000
@@ -102,4 +104,30 @@ def test_cpu_is_the_busiest_generator_and_the_whole_server_inside_the_window() -
     found = summary(ledger([{"inference": 1}]), samples=samples)
     assert found.generator_cpu_share == pytest.approx(0.4)
     assert found.server_cpu_share == pytest.approx(1.6)
-    assert summary(ledger([{"inference": 1}])).server_cpu_share is None
+    assert found.busy_cores == pytest.approx(2.2)
+    nobody = summary(ledger([{"inference": 1}]))
+    assert nobody.server_cpu_share is nobody.busy_cores is None
+
+
+def test_busy_cores_are_those_that_anybody_used_unless_a_quota_bounds_us() -> None:
+    seen = {("server", 3): (1.0, 1.5), (MACHINE, 0): (100.0, 101.75)}
+    samples = [
+        Sample(ms * MS, *process, cpu_s)
+        for process, used in seen.items()
+        for ms, cpu_s in zip((0, 1000), used, strict=True)
+    ]
+    cpu: dict[str, Any] = {"samples": samples, "window_ns": (0, 1000 * MS), "running_ns": 500 * MS}
+    assert cpu_shares(**cpu, quota=False)["busy_cores"] == pytest.approx(1.75)
+    assert cpu_shares(**cpu, quota=True)["busy_cores"] == pytest.approx(1.0)  # paused half the time
+    assert cpu_shares(**cpu, quota=False)["server_cpu_share"] == pytest.approx(1.0)
+
+
+def test_bytes_are_means_and_absent_where_nobody_counted() -> None:
+    counted = ledger([{"inference": 1}] * 2)
+    assert summary(counted).bytes_in is None
+    counted = dataclasses.replace(counted, sizes=np.array([[10, 1], [20, 4]]))
+    found = summary(counted)
+    assert (found.bytes_in, found.bytes_out) == (15, 2.5)
+    assert summary(counted.select(np.array([True, False]))).bytes_in == 10
+    assert summary(counted.select(np.array([False, False]))).bytes_in is None
+    assert (found.image_px, found.cores) == ((500, 375), 2)

@@ -3,12 +3,15 @@
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
-from experiments import MS, manifest, request, write_run
+from experiments import CHECK, MS, manifest, request, write_run
 from test_stats import ledger
 
 from bench.ledger.reading import summary_of
-from bench.ledger.verdict import CODES, judge
+from bench.ledger.verdict.codes import CODES
+from bench.ledger.verdict.judge import judge
+from bench.record.records import DROPPED
 from pipelines.errors import DEAD_MODEL
 from pipelines.spans import OTHER
 
@@ -84,3 +87,26 @@ def test_a_run_that_was_cut_off_says_so() -> None:
 def test_what_invalidates_comes_first() -> None:
     issues = judge(CUT_OFF, ledger([]), failed=Counter({"bad": 5}))
     assert [issue.invalid for issue in issues] == [True, True, False]
+
+
+def test_drops_are_no_errors_and_many_of_them_invalidate() -> None:
+    assert codes([GOOD] * 200, failed={DROPPED: 1}) == {"DROPS": False}
+    assert codes([GOOD] * 200, failed={DROPPED: 20, "bad": 1}) == {"DROPS": True, "ERRORS": False}
+
+
+def test_a_rate_near_what_the_generator_is_able_to_do_is_said() -> None:
+    """A second of 200 requests."""
+    window = {"window_start_ns": 0, "window_end_ns": 1000 * MS}
+    for highest, invalid in ((300, None), (220, False), (199, True)):
+        check = msgspec.structs.replace(CHECK, one_per_s=highest)
+        made = manifest(transport="http", rate="200/s", due=200, generator=check, **window)
+        found = {} if invalid is None else {"GENERATOR_RATE": invalid}
+        assert codes([GOOD] * 200, made=made) == found
+
+
+def test_what_was_due_and_is_not_on_record_is_missing() -> None:
+    due = manifest(transport="http", rate="100/s", due=300)
+    assert codes([GOOD] * 300, made=due) == {}
+    assert codes([GOOD] * 296, made=due) == {}
+    assert codes([GOOD] * 280, failed={DROPPED: 20}, made=due) == {"DROPS": True}
+    assert codes([GOOD] * 250, made=due) == {"MISSING": True}

@@ -185,7 +185,7 @@ def test_graphs_of_a_gpu_are_not_among_the_necessary_models(project: Path) -> No
     assert look(project)["models"].state == "ok"
 
 
-@pytest.mark.parametrize(("gpus", "count"), [([], 21), (["NVIDIA L4"], 25)])
+@pytest.mark.parametrize(("gpus", "count"), [([], 22), (["NVIDIA L4"], 26)])
 def test_the_real_machine_gets_every_check_with_a_cure_where_one_is_due(
     project: Path, gpus: list[str], count: int
 ) -> None:
@@ -219,3 +219,20 @@ def test_only_a_missing_necessity_fails(
     assert list(report) == ["healthy", "machine", "versions", "checks"]
     assert report["healthy"] == (code == 0)
     assert report["checks"][0]["state"] == state
+
+
+def test_energy_that_cannot_be_counted_says_why(project: Path, tmp_path: Path) -> None:
+    zones = tmp_path / "zones"
+    none = look(project, powercap=zones)["energy"]
+    assert (none.state, none.detail) == (
+        "optional",
+        f"no RAPL in {zones}: a virtual machine or a container often shows none",
+    )
+    (zones / "intel-rapl:0").mkdir(parents=True)
+    (zones / "intel-rapl:0" / "name").write_text("package-0\n")
+    counter = zones / "intel-rapl:0" / "energy_uj"
+    closed = look(project, powercap=zones)["energy"]
+    assert closed.state == "optional"
+    assert f"sudo chmod a+r {counter}" in closed.cure
+    counter.write_text("1\n")
+    assert look(project, powercap=zones)["energy"] == Check("energy", "ok", "package-0")

@@ -1,11 +1,14 @@
 """The image sets as a user finds them: sizes, bytes, repeatability; and folders of the user's."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from networks import DOWNLOADS
@@ -51,6 +54,51 @@ def test_a_set_is_what_it_promises(built: Path, name: str, count: int) -> None:
             assert (image.format, image.size, image.mode) == ("JPEG", (width, height), "RGB")
             image.draft("RGB", (500, 400))  # a tenth of the pixels will do
             assert max(ImageStat.Stat(image).stddev) > 10, "not a photograph"
+
+
+@pytest.mark.parametrize("base", ["small", "1mp"])
+def test_other_codings_are_of_the_same_pictures(tmp_path: Path, base: str) -> None:
+    names = [base, *(f"{base}-{coding}" for coding in ("progressive", "420", "png", "webp"))]
+    build_images(tmp_path, sets=names, count=2, downloads=DOWNLOADS)
+    found = {name: images_of(name, folder=tmp_path) for name in names}
+    formats = {name: one.images[1].format for name, one in found.items()}
+    assert list(formats.values()) == ["JPEG", "JPEG", "JPEG", "PNG", "WebP"]
+    pixels = {}
+    for name, one in found.items():
+        data = one.paths[1].read_bytes()
+        pixels[name] = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).astype(int)
+        if formats[name] == "JPEG":
+            with Image.open(io.BytesIO(data)) as image:
+                assert bool(image.info.get("progressive")) is name.endswith("progressive")
+                assert image.layer[0][1:3] == ((2, 2) if name.endswith("420") else (1, 1))
+    first = pixels[base]
+    assert (pixels[f"{base}-progressive"] == first).all(), "the same coefficients"
+    for name in names[2:]:
+        assert abs(pixels[name] - first).mean() < 8, name
+    assert abs(first - first[:, ::-1]).mean() > 8, "another picture would be seen"
+
+
+def test_sets_between_differ_in_nothing_but_size(tmp_path: Path) -> None:
+    build_images(tmp_path, sets=["1mp", "2mp", "4mp"], count=1, downloads=DOWNLOADS)
+    for megapixels in (1, 2, 4):
+        found = images_of(f"{megapixels}mp", folder=tmp_path)
+        pixels = found.median("width") * found.median("height")
+        assert pixels == 995_328 * megapixels
+        assert 0.85e6 <= found.median("bytes") / megapixels <= 1.0e6
+
+
+def test_a_mix_is_of_sets_and_folders_by_weight(built: Path, tmp_path: Path) -> None:
+    shutil.copy(built / "medium" / "000.jpg", tmp_path / "one.jpg")
+    mix = images_of(f"small:3, {tmp_path}:1", folder=built)
+    assert len(mix.paths) == len(mix.images) == 33
+    assert (mix.images[0].name, mix.images[-1].name) == ("small/000.jpg", f"{tmp_path}/one.jpg")
+    assert mix.weights == pytest.approx([0.75 / 32] * 32 + [0.25])
+    assert (mix.median("width"), mix.median("height")) == (60, 70)
+    assert images_of(f"small:1,{tmp_path}:3", folder=built).median("width") == 500
+    assert sets.resolved("small:3,a:1") == f"small:3,{Path.cwd()}/a:1"
+    (tmp_path / "a:1").mkdir()
+    shutil.copy(built / "medium" / "000.jpg", tmp_path / "a:1")
+    assert len(images_of(str(tmp_path / "a:1"), folder=built).paths) == 1, "it is a folder"
 
 
 def test_the_index_says_what_was_made(built: Path) -> None:
@@ -180,7 +228,10 @@ def test_what_has_no_images_is_an_error(
 def test_an_unknown_set_is_not_built(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no image set is called 'faces-13'") as raised:
         build_images(tmp_path, sets=["faces-13"])
-    assert raised.value.hint == "the sets are: small, medium, large, faces-0..12, text-0..12"
+    assert raised.value.hint == (
+        "the sets are: small, medium, large, 1mp, 2mp, 4mp (also with -progressive, -420, -png, "
+        "-webp), faces-0..12, text-0..12"
+    )
 
 
 def test_sets_that_are_not_there_are_built_and_nothing_else(tmp_path: Path) -> None:
@@ -216,4 +267,5 @@ def test_the_command_builds_faces_and_text_too_unless_told_otherwise() -> None:
     shown = CliRunner().invoke(images.command, ["--help"])
     words = " ".join(shown.output.split())
     assert "[default: small,medium,large,faces-4,text-4]" in words
-    assert "small, medium, large, faces-0..12, text-0..12" in words
+    assert "small, medium, large, 1mp, 2mp, 4mp (also with " in words
+    assert "faces-0..12, text-0..12" in words

@@ -175,7 +175,7 @@ def test_a_damaged_file_is_built_again(repo: Path, damaged: str) -> None:
 
 
 def test_a_model_of_the_user_is_left_alone(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(models._RECIPES, "depth_untrained")
+    monkeypatch.delitem(models.RECIPES, "depth_untrained")
     path = onnx_of(repo, "depth_untrained")
     ours = path.read_bytes()
     path.write_bytes(b"the user's own")

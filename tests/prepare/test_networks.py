@@ -29,7 +29,7 @@ def source(name: str) -> bytes:
 
 
 def built(name: str) -> bytes:
-    recipe = models._RECIPES[name]
+    recipe = models.RECIPES[name]
     return recipe.files["model.onnx"](source(recipe.source), DNNS[name])
 
 

@@ -77,7 +77,7 @@ def test_a_model_without_batches_has_its_own_shapes(repo: Path, calls: Path) -> 
 
 def test_an_input_of_any_size_is_refused(repo: Path, calls: Path) -> None:
     config = repo / "mobilenetv2" / "config.pbtxt"
-    config.write_text(config.read_text().replace("[ 3, 224, 224 ]", "[ 3, -1, 224 ]"))
+    config.write_text(config.read_text().replace("dims: 3\n  dims: 224", "dims: 3\n  dims: -1"))
     with pytest.raises(VisiontaxError, match="mobilenetv2 have no fixed size"):
         list(tensorrt.build_plans(repo))
     assert not calls.exists()

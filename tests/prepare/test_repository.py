@@ -22,11 +22,8 @@ CHAINS = [chain.name for chain in tasks.chains()]
 
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository as a clone has it, and what is generated."""
+    """What is generated."""
     repo = tmp_path_factory.mktemp("triton_repo")
-    for name in DNNS:
-        (repo / name).mkdir()
-        shutil.copy(ROOT / "triton_repo" / name / "config.pbtxt", repo / name)
     repository.write(repo)
     return repo
 
@@ -45,7 +42,7 @@ def test_every_task_and_chain_is_served_in_every_way(repo: Path) -> None:
     served = {f"{name}_{way}" for name in TASKS + CHAINS for way in WAYS}
     preprocesses = {f"preprocess_{name}_{way}" for name in TASKS for way in WAYS}
     assert {folder.name for folder in repo.iterdir()} == served | preprocesses | set(DNNS)
-    assert all((repo / name / "1").is_dir() for name in served | preprocesses)
+    assert all((repo / name / "1").is_dir() for name in served | preprocesses | set(DNNS))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -126,7 +123,9 @@ def test_git_ignores_what_is_generated_and_built(repo: Path) -> None:
     ]
     built = [f"triton_repo/{name}/1/model.onnx" for name in DNNS]
     written = [f"triton_repo/{name}/config.pbtxt" for name in DNNS]
-    assert sorted(ignored(*generated, *built, *written)) == sorted(generated + built)
+    described = [f"triton_repo/{name}/task.toml" for name in DNNS]
+    everything = [*generated, *built, *written]
+    assert sorted(ignored(*everything, *described)) == sorted(everything)
 
 
 def ignored(*names: str) -> list[str]:
@@ -145,7 +144,7 @@ def on_gpu(tmp_path: Path) -> Path:
 
 
 def test_a_gpu_has_folders_of_its_own_beside_the_others(repo: Path, on_gpu: Path) -> None:
-    ours = {folder.name for folder in repo.iterdir()} - set(DNNS)
+    ours = {folder.name for folder in repo.iterdir()}
     added = {f"{name}_dali_gpu" for task in TASKS for name in (task, f"preprocess_{task}")}
     assert {folder.name for folder in on_gpu.iterdir()} == ours | added
     for task in TASKS:

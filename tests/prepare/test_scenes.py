@@ -16,7 +16,7 @@ from bench.prepare.images.sets import Index, IndexedFile, build_images
 from pipelines.preprocess.ways import preprocessor
 from pipelines.tasks import chain
 
-LOOKED_AT = 3
+LOOKED_AT = 2
 
 
 @pytest.fixture(scope="module")

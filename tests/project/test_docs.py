@@ -21,16 +21,30 @@ from processes import PYTHON, ROOT, run
 
 from bench.commands.cli import GROUPS, SELFCHECK, bench
 from bench.commands.options import Several
-from bench.ledger.grid import Sweep, SweepPoint, SweepRun
+from bench.ledger.causes import findings
+from bench.ledger.causes.findings import Finding
+from bench.ledger.grid import found as studied
+from bench.ledger.grid import kept
+from bench.ledger.grid.fit import Fit
+from bench.ledger.models import ModelTable, ModelTimes
+from bench.ledger.sources.energy import Energy
 from bench.ledger.summary import Issue, Latency, StageTime, Summary
-from bench.ledger.verdict import CODES
+from bench.ledger.verdict.codes import CODES
+from bench.predict.curve import Curve
+from bench.predict.found import Found, Row
+from bench.predict.knee import Knee
+from bench.predict.points import Point
+from bench.predict.saturation import Saturation
 from bench.prepare.pins import MEMBERS
-from bench.record.records import SCHEMA, Manifest, Sample
+from bench.record.ingested import COMPUTING
+from bench.record.records import SCHEMA, EnergyRead, Manifest, Placed, Sample, Source
 from bench.record.scenario import Settings
 from bench.record.trace import EVENTS, KEYS
+from bench.report.why import TITLE
 from pipelines import tasks
 from pipelines.brokers import BROKERS, broker, kafka_settings
 from pipelines.servers.kafka import HEAP, PROPERTIES
+from pipelines.servers.sizing import Served
 from pipelines.spans import OTHER, STAGES, Call, Request, Span
 from pipelines.topologies.brokered.packing import QUALITY
 from pipelines.topologies.brokered.stages import IN_FLIGHT
@@ -58,6 +72,7 @@ FORBIDDEN = tuple(
 )
 # Locust has an option of the same meaning, or names the run on its own.
 NOT_IN_LOCUST = {"users", "duration", "server", "format", "device"}
+NOT_IN_LOCUST |= {"preprocess-instances", "inference-instances", "threads"}
 SETTINGS = {flag(field): one.also for field, one in table(Settings).items()}
 WORKER = "python -m pipelines.worker"
 TAKEOVER_S = inspect.signature(broker).parameters["takeover_s"].default
@@ -168,6 +183,10 @@ def locust_options() -> dict[str, LocustOption]:
     done = run((PYTHON, "-W", "ignore", "-c", code))
     assert done.returncode == 0, done.stderr
     return msgspec.json.decode(done.stdout, type=dict[str, LocustOption])
+
+
+OWN = "mine"
+"""What the pages call a pipeline of the reader's own."""
 
 
 class Line(NamedTuple):
@@ -287,18 +306,46 @@ def test_every_issue_code_is_documented() -> None:
     assert set(rows(section(page("docs/results.md"), "Issues"))) == set(CODES)
 
 
+def test_every_cause_is_documented_with_its_stages() -> None:
+    told = rows(section(page("docs/results.md"), TITLE))
+    assert tuple(told) == findings.CODES
+    assert named(told["PREPROCESSING"][1]) == set(findings.PREPROCESS)
+    assert named(told["TRANSPORT"][1]) == set(findings.TRANSPORT)
+    assert named(told["ENSEMBLE_TENSORS"][1]) == set(findings.TENSORS)
+    assert f"busy {findings.BUSY:.0%}".replace("%", " %") in told["IDLE_CORES"][2]
+    assert f"{findings.FULL:.0%} full".replace("%", " %") in told["CLIENT"][2]
+
+
 @pytest.mark.parametrize(
     ("title", "struct"),
     [
-        *(("manifest.json", Manifest), ("samples.jsonl", Sample)),
+        *(
+            ("manifest.json", Manifest),
+            ("manifest.json", Source),
+            ("manifest.json", Placed),
+            ("samples.jsonl", Sample),
+            ("energy.jsonl", EnergyRead),
+            ("JSON report", Energy),
+        ),
         *(("requests-PID.jsonl", each) for each in (Request, Span, Call)),
-        *(("JSON report", each) for each in (Summary, StageTime, Latency, Issue)),
-        *(("JSON of a sweep", each) for each in (Sweep, SweepPoint, SweepRun)),
+        *(("JSON report", each) for each in (Summary, StageTime, Latency, Issue, Finding)),
+        ("manifest.json", Served),
+        *(("JSON of a study", getattr(studied, name)) for name in ("Found", "Point", "Run")),
+        ("JSON of a study", Fit),
+        *(("A study's folder", each) for each in (kept.Asked, kept.Done)),
+        *(("JSON of a curve", each) for each in (Curve, Point, Knee, Saturation)),
+        *(("JSON of a rate that holds a latency", each) for each in (Found, Row)),
     ],
 )
 def test_every_field_is_documented(title: str, struct: type[msgspec.Struct]) -> None:
     told = named(section(page("docs/results.md"), title))
     assert set(struct.__struct_fields__) <= told
+
+
+def test_every_field_of_ingested_statistics_is_documented() -> None:
+    told = named(section(page("docs/ingest.md"), "Statistics"))
+    assert {*ModelTable.__struct_fields__, *ModelTimes.__struct_fields__} <= told
+    assert set(COMPUTING) <= named(section(page("docs/ingest.md"), "What a model computes"))
 
 
 def test_every_column_of_the_trace_is_documented() -> None:
@@ -312,9 +359,9 @@ def test_every_schema_version_has_its_history_line() -> None:
 
 
 def test_every_pipeline_is_documented() -> None:
-    assert set(tasks.PIPELINES) <= rows(page("docs/models.md")).keys()
-    assert set(tasks.PIPELINES) <= named(section(page("README.md"), "On your own"))
-    assert set(tasks.PIPELINES) <= named(section(page("docs/commands.md"), "bench run"))
+    assert set(tasks.SHIPPED) <= rows(page("docs/models.md")).keys()
+    assert set(tasks.SHIPPED) <= named(section(page("README.md"), "On your own"))
+    assert set(tasks.SHIPPED) <= named(section(page("docs/commands.md"), "bench run"))
 
 
 @pytest.mark.parametrize("name", DNNS)
@@ -417,8 +464,15 @@ def test_the_two_commands_come_first() -> None:
 
 
 @pytest.mark.parametrize("line", lines_of("bench"), ids=shown)
-def test_bench_command_lines_parse(line: Line) -> None:
-    name, *arguments = line.words
+def test_bench_command_lines_parse(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.onnx").touch()
+    name, *arguments = (
+        word if word != OWN or line.words[0] in ("add", "remove") else "classification"
+        for word in line.words
+    )
     if name == "--version":
         return
     command = bench.get_command(click.Context(bench), name)

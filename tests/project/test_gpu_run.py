@@ -67,7 +67,12 @@ class Clone:
     """A small project with the real script, and a folder that stands for the package index."""
 
     def __init__(self, folder: Path) -> None:
+        """One that is there, or else a new one."""
         self.root, self.index, self.wheels = folder / "clone", folder / "index", folder / "wheels"
+        if not self.root.exists():
+            self._make()
+
+    def _make(self) -> None:
         for made in (self.root / "scripts", self.root / "bench" / "prepare", self.index):
             made.mkdir(parents=True)
         shutil.copy(SCRIPT, self.root / "scripts")
@@ -136,6 +141,22 @@ def clone(tmp_path: Path) -> Clone:
     return Clone(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def in_pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a clone whose wheels are packed, in pieces."""
+    folder = tmp_path_factory.mktemp("pieces")
+    done = Clone(folder).pack("--split", "400K")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def carried(in_pieces: Path, tmp_path: Path) -> Clone:
+    """A copy of that clone."""
+    shutil.copytree(in_pieces, tmp_path / "carried")
+    return Clone(tmp_path / "carried")
+
+
 def packed(clone: Clone) -> set[str]:
     return {path.name for path in clone.wheels.iterdir() if path.is_file()}
 
@@ -201,27 +222,25 @@ def test_a_package_that_cannot_be_had_is_named(clone: Clone) -> None:
     assert "error: fetching the packages failed" in done.stderr
 
 
-def test_what_was_packed_is_installed_without_a_network(clone: Clone, gpu: str) -> None:
-    done = clone.pack("--split", "400K")
-    assert done.returncode == 0, done.stderr
-    assert len([name for name in packed(clone) if name.startswith("tiny")]) == 3
-    files = [path for path in clone.wheels.rglob("*") if path.is_file()]
+def test_what_was_packed_is_installed_without_a_network(carried: Clone, gpu: str) -> None:
+    assert len([name for name in packed(carried) if name.startswith("tiny")]) == 3
+    files = [path for path in carried.wheels.rglob("*") if path.is_file()]
     assert max(path.stat().st_size for path in files) <= 400 << 10
-    shutil.rmtree(clone.root / "build")
-    (clone.root / "build" / "libpython").mkdir(parents=True)
-    (clone.root / "build" / "libpython" / f"libpython{VERSION}.so.1.0").touch()
-    done = clone.call("wheels", "out", "--", "--users", "3", PIP_FIND_LINKS="", PATH=gpu)
+    shutil.rmtree(carried.root / "build")
+    (carried.root / "build" / "libpython").mkdir(parents=True)
+    (carried.root / "build" / "libpython" / f"libpython{VERSION}.so.1.0").touch()
+    done = carried.call("wheels", "out", "--", "--rounds", "3", PIP_FIND_LINKS="", PATH=gpu)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "joined tiny-1.0-py3-none-any.whl from 3 pieces" in done.stdout
     assert "joined photograph.whl from 2 pieces" in done.stdout
     called = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("called:")]
-    assert [line[0] for line in called] == ["doctor", "images", "matrix"]
-    assert called[-1][:3] == ["matrix", "--device", "gpu"]
-    assert called[-1][-2:] == ["--users", "3"]
-    assert str(clone.root.parent / "out") in called[-1]
-    assert (clone.root / "build" / "downloads" / "photograph.whl").stat().st_size == 500_000
-    assert "called: models --device gpu" in (clone.root.parent / "out" / "models.txt").read_text()
-    venv = clone.root / "build" / "gpu_run" / "venv" / "bin" / "python"
+    assert [line[0] for line in called] == ["doctor", "images", "study"]
+    assert called[-1][:4] == ["study", "overhead", "--set", "device=gpu"]
+    assert called[-1][-2:] == ["--rounds", "3"]
+    assert str(carried.root.parent / "out") in called[-1]
+    assert (carried.root / "build" / "downloads" / "photograph.whl").stat().st_size == 500_000
+    assert "called: models --device gpu" in (carried.root.parent / "out" / "models.txt").read_text()
+    venv = carried.root / "build" / "gpu_run" / "venv" / "bin" / "python"
     for name, there in (
         *(("tiny", True), ("server", True), ("tool", False)),
         *(("onnxruntime_gpu", True), ("cuda_bindings", True), ("onnxruntime", False)),
@@ -229,26 +248,25 @@ def test_what_was_packed_is_installed_without_a_network(clone: Clone, gpu: str) 
         assert (run((venv, "-c", f"import {name}")).returncode == 0) == there, name
 
 
-def test_pieces_and_wheels_that_did_not_arrive_are_named(clone: Clone) -> None:
-    assert clone.pack("--split", "400K").returncode == 0
-    (piece,) = clone.wheels.glob("tiny-*.part-001")
-    piece.rename(clone.root / "kept")
-    done = clone.call("--device", "cpu", "wheels")
+def test_pieces_and_wheels_that_did_not_arrive_are_named(carried: Clone) -> None:
+    (piece,) = carried.wheels.glob("tiny-*.part-001")
+    piece.rename(carried.root / "kept")
+    done = carried.call("--device", "cpu", "wheels")
     assert done.returncode == 1
     assert piece.name in done.stderr
     assert "did not arrive whole" in done.stderr
-    (clone.wheels / "SHA256SUMS").unlink()
-    done = clone.call("--device", "cpu", "wheels")
+    (carried.wheels / "SHA256SUMS").unlink()
+    done = carried.call("--device", "cpu", "wheels")
     assert "a piece of tiny-1.0-py3-none-any.whl is missing before" in done.stderr
-    for left in clone.wheels.glob("tiny-*"):
+    for left in carried.wheels.glob("tiny-*"):
         left.unlink()
-    done = clone.call("--device", "cpu", "wheels")
+    done = carried.call("--device", "cpu", "wheels")
     assert done.returncode == 1
     assert done.stderr.startswith("tiny==1.0\nerror: no wheel for Python")
     assert "hint: 'scripts/gpu_run --pack --target" in done.stderr
 
 
-@pytest.mark.parametrize(("step", "code"), [("models", 1), ("matrix", 4), ("matrix", 130)])
+@pytest.mark.parametrize(("step", "code"), [("models", 1), ("study", 4), ("study", 130)])
 def test_the_exit_code_is_that_of_the_step_that_failed(clone: Clone, step: str, code: int) -> None:
     wheel(clone.root, "tiny")
     with zipfile.ZipFile(clone.root / "tiny-1.0-py3-none-any.whl") as archive:
@@ -267,17 +285,18 @@ def test_the_exit_code_is_that_of_the_step_that_failed(clone: Clone, step: str, 
 def test_the_whole_of_it_on_the_cpu(tmp_path: Path) -> None:
     done = run(
         (SCRIPT, "--device", "cpu", "--python", PYTHON, tmp_path / "out", "--"),
-        *("--pipeline", "classification", "--images", "small", "--place", "server"),
-        *("--users", "1", "--preprocess", "opencv", "--duration", "1s", "--warmup", "0.5s"),
+        *("--set", "pipeline=classification", "--set", "images=small", "--set", "place=server"),
+        *("--set", "users=1", "--set", "preprocess=opencv", "--set", "warmup=0.5s"),
+        *("--duration", "1s"),
         folder=tmp_path,
     )
     assert done.returncode in (0, 4), done.stderr
     for step in ("[1/4]", "[2/4]", "[3/4]", "[4/4]"):
         assert step in done.stdout
     assert "triton" in (tmp_path / "out" / "doctor.txt").read_text()
-    (table,) = (tmp_path / "out").glob("*.csv")
+    (table,) = (tmp_path / "out").glob("*-study-overhead/table.csv")
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert [row["place"] for row in rows] == ["none", "server"]
     for row in rows:
-        assert float(row["images_per_s"]) > 0
-        assert (tmp_path / "out" / "runs" / row["folders"] / "manifest.json").exists()
+        assert float(row["throughput"]) > 0
+        assert (table.parent / row["runs"] / "manifest.json").exists()

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from processes import PYTHON, ROOT, run
 
+from pipelines.paths import ELSEWHERE, REPOSITORY
+
 OWNER = Path("pipelines", "topologies", "scenario.py")
 BEFORE = "    topology: Annotated[\n"
 FIELD = """    crispness_s: Annotated[
@@ -19,23 +21,26 @@ import msgspec
 from locust.argument_parser import get_empty_argument_parser
 from bench.commands import sides
 from bench.commands.comparing import ab, gate
-from bench.commands.measuring import matrix, run, sweep
+from bench.commands.measuring import curve, run
 from bench.commands.options import scenario_options
 from bench.generator import options
 from bench.generator.spec import LoadSpec
 from bench.compare.likeness import WORDS
+from bench.ledger.grid.study import field_of, value_of
 from bench.record.scenario import Settings, settings_of, title
 from bench.runs.experiments.protocol import Documents, spoken
 from pipelines.worker import command as worker
 
 NAME, OPTION = "crispness_s", "--crispness"
-for command in (run.command, sweep.command, matrix.command, ab.command, gate.command, worker):
+groups = (run, curve, ab, gate)
+for command in (*(group.command for group in groups), worker):
     (option,) = [one for one in command.params if OPTION in one.opts]
     assert option.help.startswith("How crisp."), command
     assert option.type.convert("7ms", option, None) == 0.007
+assert value_of(field_of("crispness"), "7ms") == 0.007
 parser = get_empty_argument_parser()
 options.add_options(parser)
-assert vars(parser.parse_args([OPTION, "7ms"]))[NAME] == "7ms"
+assert parser.parse_args([OPTION, "7ms"]).crispness == "7ms"
 side = sides.read("b", "crispness=7ms", pipeline="classification", common={})
 assert side.settings.crispness_s == 0.007
 assert settings_of({}).crispness_s == 0.003
@@ -67,8 +72,8 @@ def changed(tmp_path: Path) -> Path:
 
 
 def run_in(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with the copy's packages."""
-    variables = {"PYTHONPATH": str(copy)}
+    """Run Python with the copy's packages, and this checkout's models."""
+    variables = {"PYTHONPATH": str(copy), ELSEWHERE: str(REPOSITORY)}
     return run((PYTHON, *arguments), folder=copy, variables=variables, timeout_s=120)
 
 
@@ -80,7 +85,8 @@ def test_a_new_setting_is_one_field(changed: Path) -> None:
 def test_a_new_setting_reaches_the_manifest(changed: Path) -> None:
     arguments = ["run", "classification", "--transport", "fake", "--images", "small"]
     arguments += ["--warmup", "0", "--duration", "1s", "--crispness", "7ms", "--results", "results"]
-    (changed / "build").symlink_to(ROOT / "build")
+    for name in ("build", "triton_repo"):
+        (changed / name).symlink_to(ROOT / name)
     done = run_in(changed, "-m", "bench", *arguments)
     (manifest,) = changed.glob("results/*/manifest.json")
     assert '"crispness_s": 0.007' in manifest.read_text(encoding="utf-8"), done.stderr

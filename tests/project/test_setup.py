@@ -13,7 +13,19 @@ from processes import ROOT, run, write_program
 
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
 SCRIPTS = [ROOT / "scripts" / "setup", ROOT / "scripts" / "gpu_run", ROOT / ".ci" / "run"]
-TARGETS = ("help", "setup", "kafka", "demo", "serve", "test", "fuzz", "lint", "lock", "clean")
+TARGETS = (
+    "help",
+    "setup",
+    "kafka",
+    "demo",
+    "serve",
+    "test",
+    "fuzz",
+    "docs",
+    "lint",
+    "lock",
+    "clean",
+)
 
 
 def names_in(lock: Path) -> list[str]:

@@ -13,14 +13,14 @@ from bench.record import records
 def test_samples_with_the_memory_that_was_once_recorded_can_be_read(tmp_path: Path) -> None:
     line = '{"time_ns":5,"role":"server","pid":7,"cpu_s":0.25,"memory_bytes":41316352}\n'
     (tmp_path / records.SAMPLES).write_text(line)
-    assert records.read_samples(tmp_path) == [records.Sample(5, "server", 7, 0.25)]
+    assert records.read_samples(tmp_path) == [records.Sample(5, "server", 7, 0.25, 41316352)]
 
 
 def as_schema_1(folder: Path) -> None:
     """Rewrite a run as the first version of the files had it."""
     manifest = json.loads((folder / records.MANIFEST).read_bytes())
     manifest["schema"] = 1
-    for field in ("topology", "broker", "crops", "claims", "workers", "batch"):
+    for field in ("topology", "broker", "crops", "claims", "workers", "batch", "served_by"):
         del manifest["settings"][field]
     (folder / records.MANIFEST).write_text(json.dumps(manifest))
     (path,) = folder.glob("requests-*.jsonl")

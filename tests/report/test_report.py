@@ -3,24 +3,28 @@
 import re
 from collections.abc import Callable
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from experiments import STAGES as STAGE_MS
+from experiments import write_steady_run
 from pages import Elements
-from processes import PYTHON, ROOT, run
+from processes import PYTHON, run
 from summaries import MIX, failed, mixed, stage_times, summary
 
 from bench.ledger import units
+from bench.ledger.reading import summary_of
 from bench.ledger.summary import Issue, Summary
 from bench.report import words
-from bench.report.charts import scale
-from bench.report.run import FORMATS, render
+from bench.report.document.charts import look
+from bench.report.document.written import FORMATS
+from bench.report.run import render
 from pipelines.errors import ResultsError, VisiontaxError
 from pipelines.spans import OTHER, STAGES
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\x9b2J\r\n|`@all`\u202e'\"{{ 7*7 }}"
-CSS = ROOT / "bench" / "report" / "templates" / "page.css"
 
 
 def hostile() -> Summary:
@@ -76,9 +80,19 @@ def test_text_fits_100_columns(runs: list[Summary]) -> None:
 def test_a_mix_of_images_has_its_table(format: str) -> None:
     words = re.sub(r"[\s|]+|<[^>]*>", " ", render([mixed()], format=format))
     words = re.sub(" +", " ", words)
-    assert "JPEG 30 8,000 0 7.40 7.10 1234 2.25 27.0 %" in words
-    assert re.search("PNG 2 123 123 (- ?){5}", words)
+    assert "JPEG 30 8,000 0 7.40 1234 (1197 to 1333) 2.25 27.0 %" in words
+    assert re.search("PNG 2 123 123 (- ?){4}", words)
+    assert "By pipeline" not in words
     assert "size and format" not in render([summary()], format=format)
+
+
+@pytest.mark.parametrize("format", ["text", "md", "html"])
+def test_a_mix_of_pipelines_has_its_table(format: str) -> None:
+    groups = [msgspec.structs.replace(group, by="pipeline") for group in mixed().mix]
+    words = re.sub(r"[\s|]+|<[^>]*>", " ", render([summary(mix=groups)], format=format))
+    assert "By pipeline" in words
+    assert "size and format" not in words
+    assert "JPEG 30 8,000 0 7.40 1234 (1197 to 1333) 2.25 27.0 %" in re.sub(" +", " ", words)
 
 
 def test_text_says_what_was_run_and_what_came_of_it() -> None:
@@ -92,11 +106,12 @@ def test_text_says_what_was_run_and_what_came_of_it() -> None:
 
 
 def test_several_runs_are_compared_first() -> None:
-    lines = render([summary(), failed()], format="text").splitlines()
-    heads, first, second = (lines[i].split() for i in (2, 4, 5))
+    text = render([summary(), failed()], format="text")
+    lines = text[text.index("All runs") :].splitlines()
+    heads, first, second = (lines[i].split() for i in (1, 3, 4))
     assert heads[:6] == ["run", "images", "preprocess", "place", "via", "users"]
     assert first[0] == "[1]"
-    assert "30.8 %" in lines[4]
+    assert "30.8 %" in lines[3]
     assert second[-1] == "INVALID"
 
 
@@ -182,7 +197,7 @@ def test_the_page_asks_for_nothing_outside() -> None:
     page = render(RUNS["several"], format="html")
     for name, value in Elements(page).attributes:
         assert name not in ("src", "srcset", "action", "data"), name
-        assert name != "href" or (value or "").startswith("#")
+        assert name != "href" or (value or "").startswith(("#", "data:text/csv;base64,"))
     assert not re.search(r"https?:|@import|url\((?!#)", page)
 
 
@@ -190,13 +205,26 @@ def test_every_number_of_the_tables_is_text_on_the_page() -> None:
     runs = RUNS["several"]
     cells = Elements(render(runs, format="html")).cells
     for one in runs:
-        stages = words.stage_rows(one.stages)
-        tail = words.stage_rows(one.tail_stages, one.stages)
-        assert set(chain(words.compare_row(one), *stages, *tail)) <= cells
+        tables = chain(words.stage_rows(one), words.tail_rows(one))
+        assert set(chain(words.compare_row(one), *tables)) <= cells
+
+
+def test_quantiles_are_told_with_intervals_or_not_at_all(tmp_path: Path) -> None:
+    few = summary_of(write_steady_run(tmp_path / "few", STAGE_MS, requests=120))
+    assert few.latency_ms
+    assert few.latency_ms.quantiles["p95"].low == 100.0
+    for format in ("text", "md", "html"):
+        shown = " ".join(render([few], format=format).split())
+        assert "p95 100 (100 to 100)" in shown
+        assert "p99 too few: needs 500" in shown
+        assert "p99.9 too few: needs 5,000" in shown
+    rows = [" ".join(line.split()) for line in render([few], format="text").splitlines()]
+    decode = "decode 30.0 30.0 (30.0 to 30.0) too few: needs 500 30.0 % 30.0"
+    assert decode in rows
 
 
 def test_every_stage_has_a_colour() -> None:
-    css = CSS.read_text()
+    css = render([summary()], format="html")
     for name in [*STAGES, OTHER, "unknown"]:
         assert f".s-{name} {{ fill:" in css
         assert f".ink-s-{name} {{ fill:" in css
@@ -229,7 +257,8 @@ def test_numbers(way: Callable[[Any], str], value: float | None, text: str) -> N
 
 @pytest.mark.parametrize("largest", [0.003, 1.0, 7.4, 12.9, 223.0, 1000.0, 1001.0])
 def test_a_scale_covers_its_bars(largest: float) -> None:
-    step, full = scale(largest)
+    _, step, *_ = marks = look.scale(largest)
+    full = marks[-1]
     assert largest <= full
     assert full / step == pytest.approx(round(full / step))
     assert 2 <= round(full / step) <= 6

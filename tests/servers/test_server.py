@@ -31,11 +31,13 @@ from pipelines import paths, processes
 from pipelines.errors import ServerError
 from pipelines.servers import control, triton
 from pipelines.servers.device import CPU, Device
-from pipelines.servers.sizing import Sizes
+from pipelines.servers.guard import PATIENCE_S
+from pipelines.servers.sizing import Served, Sizes
 from pipelines.topologies.choose import Setup, pipeline
 
 pytestmark = pytest.mark.usefixtures("triton_parts")
 ONE_EACH = ("--preprocess-instances", 1, "--inference-instances", 1)
+ONE = ("classification", *ONE_EACH)
 SCRIPT = ("sh", "-c", '"$@" & wait $!', "sh")
 """Runs a command in its background, and so with SIGINT ignored."""
 
@@ -45,7 +47,7 @@ def serving(
     log: Path, *options: object, by: tuple[str, ...] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A `bench serve` that has said that it is ready."""
-    with started((*by, *BENCH), "serve", *ONE_EACH, *options, log=log) as process:
+    with started((*by, *BENCH), "serve", *(options or ONE), log=log) as process:
         until(lambda: "ready;" in log.read_text() or process.poll() is not None, "bench serve")
         assert process.poll() is None, log.read_text()
         yield process
@@ -69,7 +71,8 @@ def test_it_ends_cleanly_when_asked(
     tmp_path: Path, number: signal.Signals, by: tuple[str, ...]
 ) -> None:
     log = tmp_path / "serve.log"
-    with serving(log, by=by) as process:
+    everything = () if by else ONE_EACH
+    with serving(log, *everything, by=by) as process:
         url = re.findall(r"^http +http://(127\.0\.0\.1:\d+)$", log.read_text(), re.MULTILINE)
         assert control.is_ready(url[0])
         assert re.search(r"^grpc +127\.0\.0\.1:\d+$", log.read_text(), re.MULTILINE)
@@ -104,7 +107,9 @@ def test_nothing_stays_when_it_is_killed(tmp_path: Path) -> None:
 
 
 def test_nothing_stays_when_it_is_killed_while_triton_starts(tmp_path: Path) -> None:
-    """Then the processes of Triton's models would wait for it, longer than here is waited."""
+    """Then the processes of Triton's models would wait for it. Triton may not hear that it is to
+    end; then the guard ends it when its patience does.
+    """
     command = (*BENCH, "serve", "classification")
     with started(command, log=tmp_path / "serve.log") as process:
         until(lambda: any(map(_is_stub, family(process))), "a model's process")
@@ -112,7 +117,7 @@ def test_nothing_stays_when_it_is_killed_while_triton_starts(tmp_path: Path) -> 
         members = family(process)
         process.kill()
         process.wait()
-        until(lambda: not alive(members), "everything ends", timeout_s=30)
+        until(lambda: not alive(members), "everything ends", timeout_s=2 * PATIENCE_S)
     assert regions_of(process) == []
 
 
@@ -223,6 +228,15 @@ def test_a_server_says_where_it_runs_a_model(triton: triton.Server) -> None:
     assert control.device_of(triton.url, "mobilenetv2") == CPU
     with pytest.raises(ServerError, match="does not say where it runs nothing"):
         control.device_of(triton.url, "nothing")
+
+
+def test_a_server_says_how_it_serves_its_models(triton: triton.Server) -> None:
+    """The one of the tests has two instances of a DNN, and one of what preprocesses."""
+    names = ["mobilenetv2", "preprocess_classification_opencv"]
+    assert control.served_by(triton.url, [*names, "nothing"]) == {
+        names[0]: Served(2),
+        names[1]: Served(1),
+    }
 
 
 def test_unbuilt_models_of_a_gpu_are_missed_only_where_one_is_asked_for(tmp_path: Path) -> None:

@@ -12,11 +12,16 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from bench.prepare import repository
 from pipelines.servers.device import parse
-from pipelines.servers.sizing import PLAN, Sizes, default_sizes, size
+from pipelines.servers.sizing import PLAN, Served, Sizes, default_sizes, served, size
 
 GPUS = parse("gpu:0,1")
 ON_CPU = Sizes(preprocess=3, inference=5)
 ON_GPUS = Sizes(preprocess=3, inference=5, device=GPUS)
+
+
+def told(name: str, value: str) -> dict[str, Any]:
+    """A parameter, as Triton's configuration has it."""
+    return {"parameters": {name: {"string_value": value}}}
 
 
 @pytest.fixture
@@ -66,6 +71,21 @@ def test_nothing_but_the_instances_changes(repo: Path) -> None:
             assert config.read_text().startswith(plain)
 
 
+def test_a_dnn_has_the_threads_that_are_asked_for(repo: Path) -> None:
+    size(repo, Sizes(preprocess=3, inference=5, threads=4), plans=False)
+    dnn, python, dali = (
+        sized(repo, name)
+        for name in ("mobilenetv2", "preprocess_depth_opencv", "preprocess_depth_dali")
+    )
+    assert dnn.parameters["intra_op_thread_count"].string_value == "4"
+    assert dnn.parameters["inter_op_thread_count"].string_value == "1"
+    assert "intra_op_thread_count" not in python.parameters
+    assert dali.parameters["num_threads"].string_value == "1"
+    assert instances(repo, "mobilenetv2") == (5, "KIND_CPU", [])
+    size(repo, ON_CPU, plans=False)
+    assert sized(repo, "mobilenetv2").parameters["intra_op_thread_count"].string_value == "1"
+
+
 def test_ensembles_and_stated_instances_are_left_alone(repo: Path) -> None:
     size(repo, ON_GPUS, plans=True)
     for name in ("own", "depth_dali", "depth_dali_gpu"):
@@ -96,3 +116,25 @@ def test_by_default_cores_and_gpus_are_filled() -> None:
     cores = len(os.sched_getaffinity(0))
     assert default_sizes() == Sizes(preprocess=cores, inference=cores)
     assert default_sizes(GPUS) == Sizes(preprocess=cores, inference=2, device=GPUS)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"backend": "python"}, Served(2)),
+        ({"backend": "onnxruntime"}, Served(2, threads=0)),
+        ({"backend": "onnxruntime", **told("intra_op_thread_count", "3")}, Served(2, threads=3)),
+        ({"backend": "dali"}, Served(2)),
+        ({"backend": "dali", **told("num_threads", "4")}, Served(2, threads=4)),
+        ({"backend": "python", **told("num_threads", "4")}, Served(2)),
+    ],
+)
+def test_what_is_served_is_read_from_the_configuration(
+    config: dict[str, Any], expected: Served
+) -> None:
+    assert served(config | {"instance_group": [{"count": 2}]}) == expected
+
+
+def test_instances_on_gpus_are_those_of_each() -> None:
+    groups = [{"count": 2, "gpus": [0, 1]}, {"count": 1, "gpus": [1]}]
+    assert served({"backend": "python", "instance_group": groups}) == Served(5, gpu=True)

@@ -18,18 +18,18 @@ import numpy as np
 from PIL import Image
 from processes import PYTHON, ROOT, ended, started, until
 
-from bench.prepare.images.recipes import Truth, make_jpeg
+from bench.prepare.images.recipes import Truth, make_image
 from bench.prepare.images.scenes import SCENES
 from bench.prepare.images.sets import SEED
 from bench.prepare.pins import DOWNLOADS, read_members
 from bench.record import scenario, trace
 from bench.runs.equipment import worker_arguments
+from pipelines import tasks
 from pipelines.engines.choose import TRANSPORTS
 from pipelines.engines.engine import Exchange
 from pipelines.errors import EngineError
 from pipelines.servers import control, triton
 from pipelines.spans import Request
-from pipelines.tasks import faces
 from pipelines.tasks.tensors import Tensors
 from pipelines.topologies import choose
 from pipelines.topologies.outcome import Pipeline
@@ -50,7 +50,7 @@ def picture(name: str, number: int = 0) -> tuple[bytes, Truth]:
     """The image of that number of a built set, and what it shows."""
     kind = name.split("-")[0]
     recipe = SCENES[name]
-    return make_jpeg(recipe, _photographs(kind), seed=f"{SEED} {kind} {number}")
+    return make_image(recipe, _photographs(kind), seed=f"{SEED} {kind} {number}")
 
 
 @functools.cache
@@ -184,9 +184,10 @@ def work(takeover_s: str) -> None:
     from pipelines import brokers, worker
 
     if COLOURS in " ".join(sys.argv):
-        tiny = dataclasses.replace(faces.CHAIN.second.input, width=1, height=1)
-        second = dataclasses.replace(faces.CHAIN.second, input=tiny)
-        faces.CHAIN = dataclasses.replace(faces.CHAIN, second=second)
+        faces = tasks.chain("faces")
+        tiny = dataclasses.replace(faces.second.input, width=1, height=1)
+        chain = dataclasses.replace(faces, second=dataclasses.replace(faces.second, input=tiny))
+        tasks.chain = lambda _: chain
     worker.broker = functools.partial(brokers.broker, takeover_s=float(takeover_s))
     worker.command()
 

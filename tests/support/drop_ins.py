@@ -26,7 +26,7 @@ def drop_in(name: str, monkeypatch: pytest.MonkeyPatch, **utils: Any) -> Any:
 
 def instance(model: str, **place: str) -> dict[str, str]:
     """What the server tells an instance when it starts."""
-    outputs = [{"name": "tensor"}, {"name": "size"}]
+    outputs = [{"name": "tensor", "dims": [3, 224, 224]}, {"name": "size", "dims": [2]}]
     config = {"max_batch_size": 8, "input": [{"name": "jpeg"}], "output": outputs}
     on_cpu = {"model_instance_kind": "CPU", "model_instance_device_id": "0"}
     return {

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from bench.record.generator_check import GeneratorCheck
 from bench.record.records import SCHEMA, Manifest, write_manifest
 from bench.record.scenario import Settings
 from pipelines.spans import Request, Span
@@ -19,6 +20,18 @@ Stages = dict[str, float]
 STAGES = {"decode": 30.0, "inference": 60.0, "postprocess": 10.0}
 SLOWER = STAGES | {"decode": 60.0}
 """130 ms in the place of 100: decode takes twice as long."""
+
+CHECK = GeneratorCheck(
+    checked="2026-11-29",
+    machine={"cpu_model": "abacus", "cores": 2, "cpu_quota_cores": None, "kernel": "Linux 6"},
+    versions={},
+    closed_per_s=150.0,
+    one_per_s=100.0,
+    two_per_s=175.0,
+    cpu_us=80.0,
+    lateness=[],
+)
+"""What a load generator was found able to do."""
 
 
 def manifest(name: str = "run", /, **changes: Any) -> Manifest:

@@ -42,7 +42,7 @@ class Gateway(http.server.ThreadingHTTPServer):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
         self.socket = context.wrap_socket(self.socket, server_side=True)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def url(self) -> str:
@@ -80,6 +80,28 @@ class _Request(http.server.BaseHTTPRequestHandler):
         self.wfile.write(reply)
 
     do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class Redirecting(http.server.ThreadingHTTPServer):
+    """Sends everyone elsewhere."""
+
+    daemon_threads = True
+
+    def __init__(self, location: str) -> None:
+        super().__init__((processes.HOST, 0), _Elsewhere)
+        self.location = location
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+
+class _Elsewhere(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Redirecting)
+        self.send_response(302)
+        self.send_header("Location", self.server.location)
+        self.end_headers()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

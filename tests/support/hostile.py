@@ -8,8 +8,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from attached_run import attached, counted
 from experiments import MS, S, write_experiment, write_steady_run
 
+from bench.record.statistics import write_snapshots
 from bench.record.trace import EVENTS, KEYS
 
 Damage = Callable[[random.Random, Path], None]
@@ -30,6 +32,14 @@ def run_folder(folder: Path) -> Path:
     return folder
 
 
+def attached_folder(folder: Path) -> Path:
+    """A run on a server that was attached to, with what only such a run has."""
+    attached(folder, "trace", ids=["r1", "r2", "r3"], seen=["r1", "r2"])
+    counts = [counted(at * 100 * MS, at, computing_ms=30) for at in (1, 2, 3)]
+    write_snapshots(folder, counts)
+    return folder
+
+
 def experiment_folder(folder: Path) -> Path:
     """An experiment with every file that one may have."""
     write_experiment(folder, blocks=8)
@@ -39,12 +49,22 @@ def experiment_folder(folder: Path) -> Path:
 
 
 def _add(folder: Path, *, times_ns: range) -> None:
-    sample = '{{"time_ns":{0},"role":"{1}","pid":7,"cpu_s":0.5}}\n'
-    roles = ("generator", "server")
+    sample = (
+        '{{"time_ns":{0},"role":"{1}","pid":7,"cpu_s":0.5,"memory_bytes":9,"listens":true,'
+        '"steal_s":0.1,"unix_ns":{0}}}\n'
+    )
+    roles = ("machine", "generator", "server")
     lines = [sample.format(time_ns, role) for time_ns in times_ns for role in roles]
     (folder / "samples.jsonl").write_text("".join(lines))
+    counted = '{{"time_ns":{0},"requests":1,"spent_ns":{0}}}\n'
+    (folder / "crowd-7.jsonl").write_text("".join(map(counted.format, times_ns)))
     image = '{{"name":"{0}.jpg","format":"JPEG","width":{0}00,"height":900,"bytes":7}}\n'
     (folder / "images.jsonl").write_text("".join(map(image.format, (1, 12))))
+    told = (
+        '{{"stage":"{0}","start_ns":5,"end_ns":9,"where":"mobilenetv2","ids":["r1"],'
+        '"waiting":["r2"],"pid":7,"thread":8}}\n'
+    )
+    (folder / "spans-7.jsonl").write_text("".join(map(told.format, ("decode", "request", "x"))))
     (folder / "turns.jsonl").write_text('{"time_ns":5,"running":true}\n')
     (folder / "apportion.json").write_text('{"decode":0.5,"resize":0.25,"normalize":0.25}')
     rows = [f"r{number},mobilenetv2,{number},0," + ",".join("7" * len(EVENTS)) for number in (1, 2)]

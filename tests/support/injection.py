@@ -158,7 +158,7 @@ class LateProxy(socketserver.ThreadingTCPServer):
         super().__init__((host, 0), _Forward)
         self.target, self.mark, self.back = port, mark, back
         self.turn = BEFORE
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def url(self) -> str:
@@ -182,7 +182,7 @@ class Refusing(http.server.ThreadingHTTPServer):
     def __init__(self, port: int, *, what: str, words: str) -> None:
         super().__init__((processes.HOST, 0), _Refusal)
         self.target, self.what, self.words = f"http://{processes.HOST}:{port}", what, words
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def url(self) -> str:

@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import psutil
-from processes import BENCH, ROOT, environment
+from processes import BENCH, ROOT, bench, environment
 
 from bench.ledger import reading
 from bench.record import records
@@ -45,7 +45,7 @@ VICTIMS: dict[str, tuple[str, Sequence[Sequence[str]]]] = {
     "generator": (r"-m locust", (ONE, SHARED, CHAIN)),
     "server": (r"guard\.py|^\S*tritonserver ", (ONE, CHAIN)),
     "stub": (r"triton_python_backend_stub", (ONE,)),
-    "monitor": (r"bench\.generator\.monitor", (ONE,)),
+    "monitor": (r"bench\.generator\.watching\.monitor", (ONE,)),
     "worker": (r"pipelines\.worker", (CHAIN,)),
     "broker": (r"redis-server|kafka\.Kafka", (CHAIN, CHAIN, CHAIN, KAFKA)),
 }
@@ -150,7 +150,7 @@ def killed(
 def _look(here: Round, made: Path, *, killed_ns: int) -> None:
     """Report the run, and see what of it is missing."""
     for shape in FORMATS:
-        done = processes.run([*BENCH, "report", str(made), "--format", shape], cwd=ROOT)
+        done = bench("report", made, "--format", shape)
         if "Traceback" in done.stderr or done.returncode not in (0, 1, 4):
             here.faults.append(f"report --format {shape}: {done.returncode} {done.stderr[-300:]}")
         if done.returncode == 1 and (made / records.MANIFEST).exists():

@@ -6,9 +6,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from lan import possible
 
 from pipelines.engines import cuda_shm
 from pipelines.errors import EngineError
@@ -49,7 +51,13 @@ NEEDS = {
     "chromium": Need("apt install chromium", ("chromium", "chromium-browser", "chrome")),
     "prometheus": Need("apt install prometheus", ("prometheus",)),
     "shellcheck": Need("apt install shellcheck", ("shellcheck",)),
+    "pyarrow": Need(".venv/bin/uv pip install -e .[parquet]", found=lambda: find_spec("pyarrow")),
     "openssl": Need("apt install openssl", ("openssl",)),
+    "sshd": Need("apt install openssh-server", found=lambda: Path("/usr/sbin/sshd").exists()),
+    "namespaces": Need(
+        "run it as root, with iproute2 and /dev/net/tun", found=possible, in_ci=False
+    ),
+    "kubectl": Need("install kubectl 1.22, or newer", ("kubectl",), in_ci=False),
     "gpu": Need(".venv/bin/uv pip install -e .[gpu], beside a GPU", found=_gpu, in_ci=False),
 }
 

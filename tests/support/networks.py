@@ -20,13 +20,7 @@ from pipelines.tasks.tensors import ModelInput, Tensors
 ROOT = Path(__file__).parents[2]
 DOWNLOADS = ROOT / pins.DOWNLOADS
 
-DNNS = {
-    dnn.model: dnn
-    for dnn in [
-        *(task.dnn for task in tasks.tasks()),
-        *(chain.second for chain in tasks.chains()),
-    ]
-}
+DNNS = {dnn.model: dnn for dnn in tasks.dnns()}
 
 
 @cache

@@ -34,4 +34,4 @@ class Elements(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self._cells:
-            self._cells[-1] += data.strip()
+            self._cells[-1] += data.strip().replace("\xa0", " ")

@@ -167,6 +167,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "12 bits a colour": (with_byte(GOOD, _FRAME + 4, 12), "12 bits a colour"),
     "two colours": (with_byte(GOOD, _FRAME + 9, 2), "2 colours"),
     "two frame headers": (GOOD[: _FRAME + 19] + GOOD[_FRAME:], "two frame headers"),
+    "two scans of all colours": (GOOD[:-2] + GOOD[GOOD.index(b"\xff\xda") :], "a scan follows"),
     "a marker that there is not": (with_segments(GOOD, b"\xff\x02\0\2"), "marker 0x2 before"),
     **{f"{kind}, cut": (_PLAIN[kind][:-20], f"{kind} is truncated") for kind in _PLAIN},
     "png, cut in its head": (_PLAIN["PNG"][:20], "PNG is truncated"),

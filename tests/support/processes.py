@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 PYTHON = sys.executable
 BENCH = (PYTHON, "-m", "bench")
 LOCUST = (PYTHON, "-m", "locust", "-f", str(ROOT / "bench" / "load.py"))
-FUZZ_S = float(os.environ.get("FUZZ_SECONDS", "30"))
+FUZZ_S = float(os.environ.get("FUZZ_SECONDS", "4"))
 """How long each fuzzer goes on."""
 
 TIMEOUT_S = 200.0

@@ -1,9 +1,11 @@
 """Loads that end once they have measured enough, however slow the machine is."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from processes import ended, started, until
 
+from bench.generator.session import COOLDOWN_NS
 from bench.record import folders, records
 from bench.runs.run import LOAD, Plan
 from pipelines.spans import Request
@@ -15,6 +17,26 @@ def measured(folder: Path) -> list[Request]:
         return []
     start_ns = records.read_manifest(folder).window_start_ns
     return [each for each in records.read_requests(folder) if each.due_ns >= start_ns]
+
+
+def enough(count: int, *, for_s: float = 0.0) -> Callable[[Path], bool]:
+    """Whether so many requests would count if the run ended now, and so many seconds: its last
+    second does not. For `execute`, of a run that may take long; samples are taken once a second.
+    """
+
+    def is_enough(folder: Path) -> bool:
+        told = measured(folder)
+        end_ns = max((one.end_ns for one in told), default=0) - COOLDOWN_NS
+        due_ns = [one.due_ns for one in told if one.due_ns < end_ns]
+        return len(due_ns) >= count and end_ns - min(due_ns, default=0) >= for_s * 1e9
+
+    return is_enough
+
+
+def answered(folder: Path) -> list[Request]:
+    """The run's answered requests, in the order in which they were due."""
+    found = [one for one in records.read_requests(folder) if one.error is None]
+    return sorted(found, key=lambda one: one.due_ns)
 
 
 def load(plan: Plan, *, enough: int, locustfile: Path = LOAD) -> Path:

@@ -14,14 +14,14 @@ import numpy as np
 import psutil
 from processes import BENCH, ROOT, environment, family
 
-from bench.report.formats import text_table
+from bench.report.document.text import text_table
 from pipelines.processes import Child
 
 EVERY_S = 2.0
 KINDS = {
     "guard.py": "guard",
     "tritonserver": "Triton",
-    "generator.monitor": "monitor",
+    "watching.monitor": "monitor",
     "locust": "generator",
 }
 

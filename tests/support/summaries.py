@@ -3,7 +3,8 @@
 import msgspec
 
 from bench.ledger.mix import Group
-from bench.ledger.summary import SCHEMA, Issue, Latency, StageTime, Summary
+from bench.ledger.quantiles import Quantile
+from bench.ledger.summary import QUANTILES, SCHEMA, Issue, Latency, StageTime, Summary
 
 MIX = {
     "schedule": 0.02,
@@ -23,6 +24,18 @@ MIX = {
 """Milliseconds per stage of a plausible small-image request."""
 
 
+def around(value: float) -> Quantile:
+    """A quantile with an interval that is wider above."""
+    return Quantile(value, 0.97 * value, 1.08 * value, 1)
+
+
+def latency(mean: float, *times: float) -> Latency:
+    """A latency whose quantiles are so many times its mean."""
+    factors = dict(zip(QUANTILES, times, strict=True))
+    told = {name: around(factor * mean) for name, factor in factors.items()}
+    return Latency(mean=mean, max=1.1 * max(times) * mean, quantiles=told)
+
+
 def stage_times(
     mix: dict[str, float], *, apportioned: tuple[str, ...] = ()
 ) -> dict[str, StageTime]:
@@ -31,9 +44,9 @@ def stage_times(
     return {
         name: StageTime(
             mean_ms=ms,
-            p50_ms=0.93 * ms,
-            p95_ms=1.41 * ms,
-            p99_ms=2.2 * ms,
+            p50_ms=around(0.93 * ms),
+            p95_ms=around(1.41 * ms),
+            p99_ms=around(2.2 * ms),
             share=ms / total,
             work_ms=0.0 if name == "other" else 1.2 * ms if name == "inference" else ms,
             apportioned=name in apportioned,
@@ -68,14 +81,7 @@ def summary(mix: dict[str, float] | None = None, /, **changes: object) -> Summar
         requests=8123,
         errors=0,
         throughput_per_s=135.4,
-        latency_ms=Latency(
-            mean=total,
-            p50=0.95 * total,
-            p90=1.2 * total,
-            p95=1.4 * total,
-            p99=2.1 * total,
-            max=3.3 * total,
-        ),
+        latency_ms=latency(total, 0.95, 1.2, 1.4, 2.1, 3.0),
         stages=stage_times(mix),
         tail_requests=82,
         tail_latency_ms=sum(tail.values()),
@@ -92,9 +98,9 @@ def summary(mix: dict[str, float] | None = None, /, **changes: object) -> Summar
 
 def mixed() -> Summary:
     """A run with images of two formats, of which one could never be read."""
-    times = {"mean_ms": 7.4, "p50_ms": 7.1, "p99_ms": 1234.5, "preprocess_ms": 2.25}
+    times = {"mean_ms": 7.4, "p50_ms": around(7.1), "p99_ms": around(1234.5)}
     read = Group(by="format", name="JPEG", images=30, requests=8000, errors=0, **times)
-    read = msgspec.structs.replace(read, non_inference_share=0.27)
+    read = msgspec.structs.replace(read, preprocess_ms=2.25, non_inference_share=0.27)
     return summary(mix=[read, Group(by="format", name="PNG", images=2, requests=123, errors=123)])
 
 

@@ -14,12 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 from pipelines.errors import ServerError
 from pipelines.tasks import Dnn, chain, chains, task, tasks
 from pipelines.tasks import text as text_chain
-from pipelines.tasks.depth import depth
-from pipelines.tasks.detection import MOST_FACES, TASK, faces, reading_order
-from pipelines.tasks.faces import LANDMARKS, align, embedding, vector
-from pipelines.tasks.lines import MOST_LINES, lines
-from pipelines.tasks.segmentation import mask
-from pipelines.tasks.text import rectify, words
+from pipelines.tasks.detection import MOST_FACES, reading_order
+from pipelines.tasks.faces import LANDMARKS
+from pipelines.tasks.lines import MOST_LINES
 
 Resize = Callable[[Any, tuple[int, int]], Any]
 SIZES = [(500, 375), (375, 500), (1, 1), (3000, 1), (1, 3000), (3564, 2880)]
@@ -33,11 +30,18 @@ LINES = ["Hello World", "vision tax 2024", "INVOICE No. 12345", "Total: 99.50 EU
 
 # ---------------------------------------------------------------- one DNN's outputs, made by hand
 
+faces, lines, mask, depth = (
+    task(name).answer for name in ("detection", "lines", "segmentation", "depth")
+)
+align, embedding, vector = chain("faces").cut, chain("faces").read, chain("faces").value
+rectify, words = chain("text").cut, chain("text").read
+
 
 def outputs_of_faces(*found: tuple[float, float, float, float, float]) -> dict[str, Any]:
     """What CenterFace says of faces (left, top, right, bottom, score) in pixels of its input; the
     landmarks are the box's centre and corners."""
-    outputs = {spec.name: np.zeros(spec.shape, np.float32) for spec in TASK.dnn.outputs}
+    dnn = task("detection").dnn
+    outputs = {spec.name: np.zeros(spec.shape, np.float32) for spec in dnn.outputs}
     for left, top, right, bottom, score in found:
         x, y = (left + right) / 8, (top + bottom) / 8
         cell = (slice(None), int(y), int(x))

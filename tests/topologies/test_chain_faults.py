@@ -128,12 +128,12 @@ def put(link: Broker, collector: Collector, requests: dict[str, list[Content]]) 
 
 
 @pytest.mark.parametrize("settings", ["redis-streams", "kafka-tuned"], indirect=True)
-def test_of_ten_thousand_crops_none_is_lost_or_counted_twice(
+def test_of_thousands_of_crops_none_is_lost_or_counted_twice(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "Pending", Counting)
     settings = changed(settings, transport=COLOURS, server=NEVER, batch=16)
-    crops = {str(request): list(range(10 * request, 10 * request + 10)) for request in range(1000)}
+    crops = {str(request): list(range(10 * request, 10 * request + 10)) for request in range(300)}
     pending: dict[str, Pending] = {}
     logs = [tmp_path / name for name in ("doomed", "other")]
     with (
@@ -144,12 +144,12 @@ def test_of_ten_thousand_crops_none_is_lost_or_counted_twice(
         for log in logs:
             says(log, "ready")
         gate = Valve(link, CROPS, limit=400)
-        for first in range(0, 1000, 10):
+        for first in range(0, 300, 10):
             some = [str(request) for request in range(first, first + 10)]
             pending |= {request: collector.expect(request) for request in some}
             gate.wait(100)
             put(link, collector, {each: list(map(tiny_crop, crops[each])) for each in some})
-            if first == 500:
+            if first == 150:
                 says(logs[0], SLOW)
         says(logs[0], STUCK)
         doomed.kill()
@@ -161,7 +161,7 @@ def test_of_ten_thousand_crops_none_is_lost_or_counted_twice(
             assert [number_of(answer) for answer in answers] == expected
         until(lambda: link.depth(CROPS) == 0, "all are acknowledged")
     times = [count for each in pending.values() for count in each.times.values()]
-    assert len(times) == 10_000
+    assert len(times) == 3_000
     assert max(times) == 2  # what it was slow with
 
 
@@ -300,8 +300,8 @@ def test_a_run_survives_a_redis_that_restarts_and_says_how_many_requests_failed(
 ) -> None:
     folder, log = tmp_path / "results", tmp_path / "log"
     load = (
-        *("--topology", settings.topology, "--broker-url", settings.broker, "--users", 4),
-        *("--server", settings.server, "--warmup", "0.5s", "--duration", "8s"),
+        *("--topology", settings.topology, "--broker-url", settings.broker, "--users", 2),
+        *("--server", settings.server, "--warmup", "0.5s", "--duration", "6s"),
     )
     with started(BENCH, "run", "faces", *load, "--results", folder, log=log) as process:
         until(lambda: any(map(measured, folder.glob("*"))), "requests that count")

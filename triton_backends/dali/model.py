@@ -31,7 +31,8 @@ class TritonPythonModel:
             gpu=_gpu(args),
         )
         (self._input,) = [tensor["name"] for tensor in config["input"]]
-        self._outputs = [tensor["name"] for tensor in config["output"]]
+        self._outputs = {tensor["name"]: len(tensor["dims"]) for tensor in config["output"]}
+        self._batches = config["max_batch_size"] > 0
 
     def execute(self, requests):
         """Return a response per request."""
@@ -62,8 +63,13 @@ class TritonPythonModel:
     def _respond(self, outcome):
         if isinstance(outcome, ImageError):
             return refuse(pb, outcome)
-        batches = (np.ascontiguousarray(output[None]) for output in outcome)
-        return respond(pb, dict(zip(self._outputs, batches, strict=True)))
+        given = zip(self._outputs.items(), outcome, strict=True)
+        return respond(pb, {name: self._shaped(one, rank) for (name, rank), one in given})
+
+    def _shaped(self, output, rank):
+        """Give it a batch dimension, unless the configuration states that it has none."""
+        batched = self._batches or output.ndim < rank
+        return np.ascontiguousarray(output[None] if batched else output)
 
 
 def _gpu(args):

@@ -8,31 +8,32 @@ from typing import Any
 
 import click
 
-from bench.commands.options import ROUNDS, results_option
+from bench.commands.options import ROUNDS, loading_option, results_option
 from bench.commands.show import EXIT_INVALID
 from bench.commands.sides import COMMON, check_apart, read
 from bench.compare.observations import read_experiment
 from bench.compare.stored import of_experiment
-from bench.prepare.images.sets import need_images
-from bench.report import terminal
-from bench.report.comparison import FORMATS, render
+from bench.prepare.images.sets import need_images, specs_of
+from bench.record.scenario import Settings
+from bench.report.comparison import render
+from bench.report.document import terminal
+from bench.report.document.written import FORMATS
 from bench.runs.experiments.blocks import Timing
 from bench.runs.experiments.experiment import experiment
 from bench.runs.progress import say_where
-from pipelines import tasks
 from pipelines.errors import ResultsError
-from pipelines.topologies.scenario import DURATION
+from pipelines.topologies.scenario import DURATION, table
 
 
-@click.command(params=list(COMMON))
-@click.argument("pipeline", type=click.Choice(tasks.PIPELINES), metavar="PIPELINE")
+@click.command(params=[*COMMON, loading_option()])
+@click.argument("pipeline", type=table(Settings)["pipeline"].type, metavar="PIPELINE")
 @click.option("--a", metavar="SIDE", help="What A has other than what follows.")
 @click.option("--b", required=True, metavar="SIDE", help="What B has: 'preprocess=dali, users=4'.")
 @click.option("--rounds", type=ROUNDS, default="auto", help="Slices of each side; or stop early.")
 @click.option("--slice", "slice_s", type=DURATION, default="1s", help="How long each is.")
 @click.option("--budget", type=DURATION, default="5m", help="How long the slices may take.")
 @results_option
-@click.option("--format", type=click.Choice(sorted(FORMATS)), default="text")
+@click.option("--format", type=click.Choice(FORMATS), default="text")
 def command(
     pipeline: str,
     a: str | None,
@@ -56,7 +57,7 @@ def command(
     check_apart(*sides, option="--b")
     timing = Timing(slice_s, budget, rounds)
     timing.check()
-    need_images(side.settings.images for side in sides)
+    need_images(specs_of(side.settings for side in sides))
     made_in = experiment(sides, into=folder, timing=timing, seed=common["seed"])
     return show(made_in, format=format)
 

@@ -7,7 +7,7 @@ import click
 from bench.commands.show import exit_code
 from bench.compare.baseline import keep, kept
 from bench.ledger.reading import summary_of
-from bench.report import terminal
+from bench.report.document import terminal
 from bench.report.run import render
 from pipelines.errors import VisiontaxError
 

@@ -67,6 +67,8 @@ def measure(
         for field in common:
             if context.get_parameter_source(field) == ParameterSource.DEFAULT:
                 common[field] = getattr(settings, field)
+        if settings.named:
+            common["server"] = settings.served_by
         against = f"rev={revision}"
     elif against and "=" not in against:
         raise click.UsageError(

@@ -9,8 +9,9 @@ from bench.compare.likeness import THINGS
 from bench.compare.observations import EXPERIMENT
 from bench.compare.stored import Run, of_experiment, of_runs
 from bench.record.records import read_manifest
-from bench.report import terminal
-from bench.report.comparison import FORMATS, render
+from bench.report.comparison import render
+from bench.report.document import terminal
+from bench.report.document.written import FORMATS
 from pipelines.errors import VisiontaxError
 from pipelines.topologies.scenario import Text
 
@@ -55,7 +56,7 @@ def _things(text: str) -> tuple[str, ...]:
 @click.option(
     "--by", type=Text("names", _things), help="What is compared.  [the one setting that differs]"
 )
-@click.option("--format", type=click.Choice(sorted(FORMATS)), default="text", show_default=True)
+@click.option("--format", type=click.Choice(FORMATS), default="text", show_default=True)
 def command(
     folders: tuple[Path, ...], others: tuple[Path, ...], by: tuple[str, ...] | None, format: str
 ) -> int:

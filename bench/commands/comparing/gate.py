@@ -9,14 +9,15 @@ from typing import Any
 
 import click
 
-from bench.commands.options import LIMIT, results_option
+from bench.commands.options import LIMIT, loading_option, results_option
 from bench.commands.sides import COMMON
 from bench.compare.gate import Gate, of_run, of_turns
 from bench.compare.observations import EXPERIMENT
 from bench.compare.stored import Experimented
 from bench.compare.thresholds import Threshold
-from bench.report import terminal
-from bench.report.gate import FORMATS, junit, render
+from bench.report.document import terminal
+from bench.report.document.written import FORMATS
+from bench.report.gate import junit, render
 from bench.runs.progress import say_where
 from pipelines import tasks
 from pipelines.topologies.scenario import DURATION
@@ -50,7 +51,7 @@ def _check(what: str, *, changes: Sequence[str], against: str | None, file: Path
         raise click.UsageError(f"--junit: there is no folder {file.parent}")
 
 
-@click.command(params=list(COMMON))
+@click.command(params=[*COMMON, loading_option()])
 @click.argument("what", metavar="PIPELINE|FOLDER")
 @click.option("--require", type=LIMIT, multiple=True, required=True, help="'p99 < +10%'; repeat.")
 @click.option("--against", metavar="SIDE|RUN", help="The baseline: rev=REV, repo=PATH, or a run.")
@@ -59,7 +60,7 @@ def _check(what: str, *, changes: Sequence[str], against: str | None, file: Path
 @click.option("--budget", type=DURATION, default="5m", help="How long to measure at most.")
 @results_option
 @click.option("--junit", "file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--format", type=click.Choice(sorted(FORMATS)), default="text")
+@click.option("--format", type=click.Choice(FORMATS), default="text")
 @click.pass_context
 def command(
     context: click.Context,

@@ -7,36 +7,47 @@ from typing import Any
 
 import click
 
-from bench.commands.measuring.grid import measure
 from bench.commands.options import run_options, scenario_options
-from bench.ledger.summary import Summary
-from bench.prepare.images.sets import need_images
+from bench.commands.show import exit_code
+from bench.ledger.reading import summary_of
+from bench.prepare.images.sets import need_images, specs_of
 from bench.record.scenario import Settings, settings_of
-from bench.report import terminal
-from bench.report.run import FORMATS, render
-from pipelines import tasks
+from bench.report.document import terminal
+from bench.report.document.written import FORMATS
+from bench.report.run import render
+from bench.runs.equipment import equipped
+from bench.runs.progress import say_where
+from bench.runs.run import Plan, each_run
+from pipelines.engines.serving import SERVERS
+from pipelines.topologies.scenario import table
 
 SEVERAL = ("images", "preprocess", "place", "transport", "topology", "crops")
 
 
 @click.command(params=scenario_options(several=SEVERAL, device={"default": None}))
-@click.argument("pipeline", type=click.Choice(tasks.PIPELINES), metavar="PIPELINE")
+@click.argument("pipeline", type=table(Settings)["pipeline"].type, metavar="PIPELINE")
 @run_options(duration="10s", formats=FORMATS)
 def command(pipeline: str, duration: float, folder: Path, format: str, **given: Any) -> int:
-    """Load a pipeline and print where the time went.
+    """Load a pipeline, or a mix of them by weight, and print where the time went.
 
     Options that take NAMES take several, separated by commas, and run every combination in turn.
     """
-    if given["server"] is not None and given["device"] is not None:
+    if given["server"] not in (None, *SERVERS) and given["device"] is not None:
         raise click.UsageError("--device is for a server that is started; --server has its own")
     chosen = combinations(given | {"pipeline": pipeline}, SEVERAL)
-    need_images(one.images for one in chosen)
+    need_images(specs_of(chosen))
 
-    def show(summaries: list[Summary]) -> list[Path]:
-        terminal.show(render(summaries, format=format), format=format)
-        return []
-
-    return measure(chosen, show, duration=duration, results=folder)
+    made: list[Path] = []
+    try:
+        with equipped(chosen) as settings:
+            for run in each_run([Plan(one, duration, results=folder) for one in settings]):
+                made.append(run)  # one by one: what was made counts also when the next one fails
+    finally:
+        if made:
+            summaries = [summary_of(run) for run in made]
+            terminal.show(render(summaries, format=format), format=format)
+            say_where(made)
+    return exit_code(summaries)
 
 
 def combinations(given: dict[str, Any], several: Sequence[str]) -> list[Settings]:

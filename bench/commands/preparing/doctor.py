@@ -7,8 +7,8 @@ import click
 from bench.prepare.doctor.checks import examine
 from bench.prepare.doctor.host import Check, Host
 from bench.record.files import as_json
-from bench.report import terminal
-from bench.report.formats import text_table
+from bench.report.document import terminal
+from bench.report.document.text import text_table
 from pipelines import paths
 
 _FOUND_WIDTH = 74

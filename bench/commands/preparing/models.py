@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from bench.commands.options import sizes_of, sizes_options
+from bench.commands.options import sizes_options
 from bench.prepare.models import build_models
 from pipelines.paths import REPOSITORY
-from pipelines.servers.sizing import size
+from pipelines.servers.sizing import size, sizes_of
 
 
 @click.command("models")

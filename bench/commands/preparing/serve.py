@@ -6,22 +6,26 @@ from typing import Any
 
 import click
 
-from bench.commands.options import sizes_of, sizes_options
+from bench.commands.options import sizes_options
 from bench.prepare.repository import models_of
 from bench.record.files import as_json, write_atomically
+from bench.record.scenario import Settings, weights_of
 from bench.runs.equipment import SERVICES, brokers
 from bench.runs.experiments.protocol import SERVING
-from pipelines import paths, processes, tasks
+from pipelines import paths, processes
 from pipelines.errors import ServerError
 from pipelines.servers import triton
+from pipelines.servers.sizing import sizes_of
+from pipelines.topologies.scenario import table
 
 DEFAULT = ("classification",)
+PIPELINE = table(Settings)["pipeline"].type
 
 _PRINTED = {"http": "http://{}", "metrics": "http://{}/metrics"}
 
 
 @click.command()
-@click.argument("pipelines", nargs=-1, type=click.Choice(tasks.PIPELINES), metavar="[PIPELINE]...")
+@click.argument("pipelines", nargs=-1, type=PIPELINE, metavar="[PIPELINE]...")
 @click.option(
     "--with",
     "services",
@@ -33,6 +37,12 @@ _PRINTED = {"http": "http://{}", "metrics": "http://{}/metrics"}
     "--port",
     type=click.IntRange(1, 65533),
     help="Of HTTP; gRPC and metrics use the next two.  [free ports]",
+)
+@click.option(
+    "--listen",
+    default=processes.HOST,
+    metavar="ADDRESS",
+    help="Who may ask Triton: this host alone, or with 0.0.0.0 whoever reaches it.",
 )
 @click.option(
     "--repository",
@@ -50,23 +60,25 @@ def command(
     pipelines: tuple[str, ...],
     services: tuple[str, ...],
     port: int | None,
+    listen: str,
     repository: Path,
     addresses: Path | None,
     **asked: Any,
 ) -> None:
     """Start the embedded Triton, print its addresses, and stop it on Ctrl-C.
 
-    It serves the models of every PIPELINE (by default classification, of another --repository all)
-    from the start, and any other once a run asks for it.
+    It serves the models of every PIPELINE, or mix of such (by default classification, of another
+    --repository all) from the start, and any other once a run asks for it.
     """
     sizes = sizes_of(**asked)
     folder = paths.BUILD / "serve" / str(os.getpid())
     click.echo("starting Triton ...", err=True)
     ours = pipelines or repository == paths.REPOSITORY
-    models = models_of(pipelines or DEFAULT, on=sizes.device) if ours else ["*"]
+    names = [name for each in pipelines or DEFAULT for name in weights_of(each)]
+    models = models_of(names, on=sizes.device) if ours else ["*"]
     with (
         triton.start(
-            folder, repository=repository, port=port, sizes=sizes, models=models
+            folder, repository=repository, port=port, listen=listen, sizes=sizes, models=models
         ) as running,
         brokers(services) as urls,
     ):

@@ -23,9 +23,9 @@ from bench.compare.stored import Experimented
 from bench.compare.thresholds import Threshold
 from bench.ledger.units import ABSENT, count, duration
 from bench.prepare.images.sets import need_images
-from bench.report import terminal
 from bench.report.comparison import within
-from bench.report.formats import text_table
+from bench.report.document import terminal
+from bench.report.document.text import text_table
 from bench.runs.experiments.blocks import Timing, timing_of
 from bench.runs.experiments.experiment import measure_turns
 from bench.runs.experiments.side import Side

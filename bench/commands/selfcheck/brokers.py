@@ -17,13 +17,13 @@ import click
 
 from bench.commands.options import run_options
 from bench.commands.selfcheck.echo import BACK, BARE, MOST, THERE, link
-from bench.commands.selfcheck.rounds import Tick, length_s, take_turns
+from bench.commands.selfcheck.rounds import Tick, take_turns
 from bench.prepare.images.sets import need_images
 from bench.record import records, scenario
-from bench.report import terminal
-from bench.report.formats import text_table
+from bench.report.document import terminal
+from bench.report.document.text import text_table
 from bench.runs.equipment import SERVICE_OF, brokers, equipped
-from bench.runs.run import Plan, execute
+from bench.runs.run import Plan, execute, length_s
 from pipelines import tasks
 from pipelines.brokers import BROKERS, Broker
 from pipelines.processes import Child, answered
@@ -135,7 +135,8 @@ def command(rounds: int, duration: float, folder: Path) -> None:
             )
             for kind in KINDS
         }
-        kinds["chain"] = length_s(plan), lambda tick: chain_hops(execute(plan, tick=tick))
+        takes_s = length_s(settings, plan.duration_s)
+        kinds["chain"] = takes_s, lambda tick: chain_hops(execute(plan, tick=tick))
         taken = take_turns(kinds, rounds=rounds)
     hops = list(itertools.chain(*taken.pop("chain")))
     show(taken, hops, crop_bytes=len(crop))

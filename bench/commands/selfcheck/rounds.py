@@ -7,13 +7,10 @@ from typing import TypeVar
 import click
 
 from bench.commands.options import ONE, Command, run_options, together
-from bench.record import records
-from bench.report import terminal
-from bench.report.formats import text_table
+from bench.report.document import terminal
+from bench.report.document.text import text_table
 from bench.runs.order import mirrored
 from bench.runs.progress import Progress
-from bench.runs.run import OVERHEAD_S, Plan, execute
-from pipelines.errors import VisiontaxError
 
 T = TypeVar("T")
 Tick = Callable[[], None]
@@ -26,11 +23,6 @@ def options(*, rounds: int, duration: str) -> Callable[[Command], Command]:
         click.option("--users", type=ONE, default=16, help="Concurrent users."),
         run_options(duration=duration, rounds=rounds),
     )
-
-
-def length_s(plan: Plan) -> float:
-    """Return about how long a run takes."""
-    return plan.settings.warmup_s + plan.duration_s + OVERHEAD_S
 
 
 def take_turns(
@@ -50,16 +42,6 @@ def take_turns(
             taken[kind].append(measure(progress.tick))
             progress.done()
     return taken
-
-
-def throughput(plan: Plan, tick: Tick) -> float:
-    """Make the run and return its requests per second, by the generator's own count."""
-    manifest = records.read_manifest(execute(plan, tick=tick))
-    if manifest.window_end_ns is None or not manifest.completed:
-        raise VisiontaxError(
-            f"no request of {plan.title} succeeded", hint=f"see results/{manifest.run}"
-        )
-    return manifest.completed / ((manifest.window_end_ns - manifest.window_start_ns) / 1e9)
 
 
 def show(taken: Mapping[str, list[float]]) -> None:

@@ -105,8 +105,7 @@ def seal(model: Any, dnn: Dnn) -> bytes:
     read = {name for node in graph.node for name in node.input}
     constants = [constant for constant in graph.initializer if constant.name in read]
     _replace(graph.initializer, constants)
-    size = (3, dnn.input.height, dnn.input.width)
-    _replace(graph.input, [_tensor(INPUT, np.float32, size)])
+    _replace(graph.input, [_tensor(INPUT, np.float32, dnn.input.shape)])
     _replace(graph.output, [_tensor(each.name, each.dtype, each.shape) for each in dnn.outputs])
     model.ir_version = _IR_VERSION
     onnx.checker.check_model(model, full_check=True)

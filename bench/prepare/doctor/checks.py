@@ -4,13 +4,16 @@ Looks at files and versions only: nothing is started but `nvidia-smi` and Docker
 heavy is imported.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench.prepare.doctor.compose import check_docker, check_owner, check_ports
 from bench.prepare.doctor.host import Check, Host, need, wish
+from bench.record.machine import NO_RAPL, ONLY_ROOT, rapl_zones
 from pipelines.errors import ServerError
 from pipelines.servers.triton import missing_models
+from pipelines.tasks.description import FILE
 
 _SETUP = "run 'make setup'"
 _GIB = 1 << 30
@@ -35,6 +38,7 @@ def examine(host: Host) -> list[Check]:
         *_check_packages(host),
         *_check_built(host),
         *_check_machine(host),
+        _check_energy(host),
         *_check_programs(host),
         *(check(host) for check in (check_docker, check_ports, check_owner)),
         *_check_gpu(host),
@@ -97,16 +101,19 @@ def _check_packages(host: Host) -> Iterator[Check]:
 
 def _check_built(host: Host) -> Iterator[Check]:
     """Every model of the repository must be built, and one set of images."""
-    configs = [*host.root.glob("triton_repo/*/config.pbtxt")]
-    lacking = missing_models(host.root / "triton_repo")
-    detail = f"not built: {', '.join(lacking)}" if lacking else f"{len(configs)} models"
+    repository = host.root / "triton_repo"
+    there = {
+        path.parent for name in ("config.pbtxt", FILE) for path in repository.glob(f"*/{name}")
+    }
+    lacking = missing_models(repository)
+    detail = f"not built: {', '.join(lacking)}" if lacking else f"{len(there)} models"
     cure = "run 'bench models'"
-    if not configs:
+    if not there:
         detail, cure = (
             f"no model repository in {host.root}",
             "install it from a clone: pip install -e",
         )
-    yield need("models", configs and not lacking, detail, cure=cure)
+    yield need("models", there and not lacking, detail, cure=cure)
     sets = sorted(index.parent.name for index in host.root.glob("build/images/*/index.json"))
     yield need("images", sets, ", ".join(sets) or "none built", cure="run 'bench images'")
 
@@ -129,6 +136,15 @@ def _check_machine(host: Host) -> Iterator[Check]:
     free = host.disk_usage(host.shm).free  # Triton's Python models exchange tensors through it
     cure = f"mount -o remount,size=1g {host.shm}, or docker run --shm-size=1g"
     yield need("shared memory", free >= _MIN_SHM_BYTES, f"{free / _MIB:.0f} MiB free", cure=cure)
+
+
+def _check_energy(host: Host) -> Check:
+    """The processors' counters, without which a run knows no joules an image."""
+    zones = rapl_zones(host.powercap)
+    closed = [path for path in zones.values() if not os.access(path / "energy_uj", os.R_OK)]
+    detail = ", ".join(zones) or NO_RAPL.format(host.powercap)
+    cure = ONLY_ROOT.format(closed[0] / "energy_uj") if closed else "only for joules an image"
+    return wish("energy", zones and not closed, detail, cure=cure)
 
 
 def _check_programs(host: Host) -> Iterator[Check]:

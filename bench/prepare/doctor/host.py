@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.prepare import tensorrt
-from bench.record.machine import machine, version_of, versions
+from bench.record.machine import machine, powercap, version_of, versions
 from pipelines.processes import output_of
 from pipelines.servers import device, triton
 
@@ -50,6 +50,7 @@ class Host:
 
     root: Path
     shm: Path = Path("/dev/shm")
+    powercap: Path = field(default_factory=powercap)
     python: str = platform.python_version()
     libdir: str = sysconfig.get_config_var("LIBDIR") or ""
     gpus: list[str] = field(default_factory=device.present)

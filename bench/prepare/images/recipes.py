@@ -1,4 +1,4 @@
-"""How one image of a built set is made; of small, medium and large, from photographs.
+"""How one image of a built set is made; of those that differ in size or coding, from photographs.
 
 Those are cut out or tiled and never enlarged, which keeps the detail per pixel, and so the work of
 decoding, that of photographs.
@@ -9,10 +9,13 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
+import cv2
 import msgspec
+import numpy as np
 from PIL import Image, ImageOps
 
 from pipelines.errors import SourceError
@@ -42,7 +45,9 @@ class Truth(msgspec.Struct, frozen=True):
 class Recipe:
     """What each image of a set is: its size in pixels, its bounds in bytes, its JPEG quality.
 
-    `compose` draws the picture, at the recipe's size, from the photographs named and chance.
+    `compose` draws the picture, at the recipe's size, from the photographs named and chance. The
+    bounds are of the picture as a plain JPEG, which is then written as `coding` says, one of
+    CODINGS.
     """
 
     width: int
@@ -52,34 +57,67 @@ class Recipe:
     qualities: tuple[int, ...]
     photographs: tuple[str, ...]
     compose: Callable[[Recipe, Photographs, random.Random], tuple[Image.Image, Truth]]
+    coding: str = ""
+
+    @property
+    def ending(self) -> str:
+        """How the names of its files end."""
+        return CODINGS[self.coding][0]
 
 
-def make_jpeg(recipe: Recipe, photographs: Photographs, *, seed: str) -> tuple[bytes, Truth]:
-    """Return one JPEG by the recipe, the same one for the same seed and the same Pillow, and what
-    it shows.
+Encode = Callable[[Image.Image, int], bytes]
+"""A picture, in a quality, to a file's content."""
+
+
+def _pillow(format: str, **options: Any) -> Encode:
+    def encode(image: Image.Image, quality: int) -> bytes:
+        file = io.BytesIO()
+        image.save(file, format, quality=quality, **options)
+        return file.getvalue()
+
+    return encode
+
+
+def _webp(image: Image.Image, quality: int) -> bytes:
+    # By OpenCV: Pillow may be built without.
+    pixels = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
+
+
+# Full chroma unless said: the large set reaches its bytes with nothing less, and sets that differ
+# in sampling could not be compared.
+_JPEG = partial(_pillow, "JPEG", subsampling="4:4:4")
+CODINGS: dict[str, tuple[str, Encode]] = {
+    "": ("jpg", _JPEG()),
+    "progressive": ("jpg", _JPEG(progressive=True)),
+    "420": ("jpg", _JPEG(subsampling="4:2:0")),
+    "png": ("png", _pillow("PNG")),
+    "webp": ("webp", _webp),
+}
+"""By what the names of sets end with: the ending of the files' names, and what writes one. The
+quality is that of the plain JPEG; PNG knows none.
+"""
+
+
+def make_image(recipe: Recipe, photographs: Photographs, *, seed: str) -> tuple[bytes, Truth]:
+    """Return one file by the recipe, the same one for the same seed and the same Pillow, and what
+    it shows. Recipes that differ in their coding alone give the same picture.
 
     Raises SourceError when chance does not find one within the recipe's bounds.
     """
     chance = random.Random(seed)
+    plain, written = CODINGS[""][1], CODINGS[recipe.coding][1]
     for _attempt in range(_MAX_ATTEMPTS):
         image, truth = recipe.compose(recipe, photographs, chance)
         for quality in chance.sample(recipe.qualities, len(recipe.qualities)):
-            jpeg = _encode(image, quality)
+            jpeg = plain(image, quality)
             if recipe.min_bytes <= len(jpeg) <= recipe.max_bytes:
-                return jpeg, truth
+                return (written(image, quality) if recipe.coding else jpeg), truth
     raise SourceError(
         f"no image of {recipe.width}x{recipe.height} pixels came out at {recipe.min_bytes} to "
         f"{recipe.max_bytes} bytes in {_MAX_ATTEMPTS} attempts",
         hint="this Pillow encodes unlike those we know: install the one in requirements.lock",
     )
-
-
-def _encode(image: Image.Image, quality: int) -> bytes:
-    # Full chroma for all sets: the large one reaches its bytes with nothing less, and sets that
-    # differ in sampling could not be compared.
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality, subsampling="4:4:4")
-    return file.getvalue()
 
 
 def cut(
@@ -125,3 +163,24 @@ RECIPES: dict[str, Recipe] = {
     )
 }
 """The sets of photographs by name; their sizes, and those of the parts, are our choice."""
+
+_TILE = 288
+SIZES: dict[str, Recipe] = {
+    f"{megapixels}mp": Recipe(
+        *(across * _TILE, down * _TILE),
+        *(850_000 * megapixels, 1_000_000 * megapixels),
+        tuple(range(96, 99)),
+        PHOTOGRAPHS,
+        partial(_tile, tile=(_TILE, _TILE)),
+    )
+    for megapixels, across, down in ((1, 4, 3), (2, 6, 4), (4, 8, 6))
+}
+"""Sets between medium and large, with its bytes for each pixel: nothing but size differs."""
+
+CODED: dict[str, Recipe] = {
+    f"{name}-{coding}": replace(recipe, coding=coding)
+    for name, recipe in {**RECIPES, **SIZES}.items()
+    for coding in CODINGS
+    if coding
+}
+"""The same pictures in other codings."""

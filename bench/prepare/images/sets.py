@@ -1,8 +1,8 @@
 """The images a run asks with: a built set, or a folder of the user's own.
 
-A set is made from a seed: image 7 of a seed shows the same whatever the count, and no two are
-alike. The JPEG bytes also depend on the Pillow that wrote them and, of text, on the OpenCV that
-drew it.
+A set is made from a seed: image 7 of a seed shows the same whatever the count, and in whatever
+coding, and no two are alike. The bytes also depend on the Pillow that wrote them and, of text, on
+the OpenCV that drew it.
 """
 
 import hashlib
@@ -10,22 +10,24 @@ import io
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
 import msgspec
+import numpy as np
 import PIL
 import PIL.Image
 
 from bench.prepare.images.folder import found_in
-from bench.prepare.images.recipes import RECIPES, Photographs, make_jpeg
+from bench.prepare.images.recipes import CODED, CODINGS, RECIPES, SIZES, Photographs, make_image
 from bench.prepare.images.scenes import MOST, SCENES
 from bench.prepare.pins import DOWNLOADS, MEMBERS, read_members
 from bench.record.files import as_json
 from bench.record.records import Image
+from bench.record.scenario import EACH, Settings, mix_of, parts, weights_of
 from pipelines.errors import SourceError
 from pipelines.paths import BUILD
 
@@ -33,7 +35,7 @@ IMAGES = BUILD / "images"
 COUNT = 32
 SEED = 2024
 
-SETS = RECIPES | SCENES
+SETS = RECIPES | SIZES | CODED | SCENES
 """What can be built, by name."""
 
 DEFAULT_SETS = (*RECIPES, "faces-4", "text-4")
@@ -41,7 +43,8 @@ DEFAULT_SETS = (*RECIPES, "faces-4", "text-4")
 # Raise it when the same seed would give other pictures.
 _BUILDER_VERSION = 1
 
-KNOWN = f"{', '.join(RECIPES)}, faces-0..{MOST}, text-0..{MOST}"
+_ALSO = ", ".join(f"-{coding}" for coding in CODINGS if coding)
+KNOWN = f"{', '.join([*RECIPES, *SIZES])} (also with {_ALSO}), faces-0..{MOST}, text-0..{MOST}"
 
 
 @dataclass(frozen=True)
@@ -49,21 +52,27 @@ class ImageSet:
     """Images to ask with, in a fixed order.
 
     `left_out`: which of a folder's files are not among them, and why, in words.
+    `weights`: of a mix the part of the requests that each image has, together 1; else empty.
+    `of`: where each pipeline of a mix has images of its own, which; else empty.
     """
 
     name: str
     paths: list[Path]
     images: list[Image]
     left_out: str = ""
+    weights: Sequence[float] = ()
+    of: Mapping[str, range] = field(default_factory=dict)
 
     def median(self, of: str) -> int:
-        """Return the median of the images' width, height or bytes."""
+        """Return the median of the images' width, height or bytes, as often as each is sent."""
         values: list[int] = [getattr(image, of) for image in self.images]
-        return round(statistics.median(values))
+        if not self.weights:
+            return round(statistics.median(values))
+        return round(float(np.quantile(values, 0.5, weights=self.weights, method="inverted_cdf")))
 
 
 class IndexedFile(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One image of a built set: the JPEG file's sha256 and bytes, and its size in pixels.
+    """One image of a built set: the file's sha256 and bytes, and its size in pixels.
 
     `faces`: how many it shows; `words`: the lines of text from top to bottom. Either is None, and
     not in the file, for sets that are not about it.
@@ -119,6 +128,14 @@ def build_images(
     return [folder / name for name in names]
 
 
+def specs_of(chosen: Iterable[Settings]) -> list[str]:
+    """Return the images that runs with these settings ask with, in words, each once; inference
+    alone is asked with none.
+    """
+    asked = [part for one in chosen for part in parts(one).values() if not part.alone]
+    return list(dict.fromkeys(part.images for part in asked))
+
+
 def need_images(
     specs: Iterable[str], *, folder: Path = IMAGES, downloads: Path = DOWNLOADS
 ) -> None:
@@ -126,7 +143,7 @@ def need_images(
 
     Raises SourceError as `build_images` and `images_of` do.
     """
-    specs = list(specs)
+    specs = [name for spec in specs for name in mix_of(spec) or [spec]]
     missing = [spec for spec in specs if spec in SETS and not (folder / spec).is_dir()]
     build_images(folder, sets=missing, downloads=downloads)
     for spec in specs:
@@ -134,11 +151,14 @@ def need_images(
 
 
 def images_of(spec: str, *, folder: Path = IMAGES, preprocess: str | None = None) -> ImageSet:
-    """Return the images of a built set by its name, or those of a folder or file of the user's,
-    for that way to preprocess.
+    """Return the images of a built set by its name, those of a folder or file of the user's, or of
+    a mix of these, for that way to preprocess. In a mix an image is called SET/NAME.
 
     Raises SourceError when the set is not built, or when there is no such folder or image in it.
     """
+    if mix := mix_of(spec):
+        sets = {name: images_of(name, folder=folder, preprocess=preprocess) for name in mix}
+        return _mixed(spec, sets, mix)
     source = folder / spec if spec in SETS else Path(spec)
     if not source.exists() and spec in SETS:
         cure = f"run 'bench images --sets {spec}'"
@@ -151,6 +171,48 @@ def images_of(spec: str, *, folder: Path = IMAGES, preprocess: str | None = None
     found = found_in(source, preprocess=preprocess)
     left_out = "" if spec in SETS else found.said()
     return ImageSet(spec, list(found.images), list(found.images.values()), left_out)
+
+
+def asked_with(settings: Settings, *, folder: Path = IMAGES) -> ImageSet:
+    """Return the images of a run with these settings. Raises SourceError as `images_of` does."""
+    specs = {name: part.images for name, part in parts(settings).items()}
+    sets = {
+        spec: images_of(spec, folder=folder, preprocess=settings.preprocess)
+        for spec in specs.values()
+    }
+    if len(sets) == 1:
+        return sets.popitem()[1]
+    mix = dict.fromkeys(sets, 0.0)
+    for name, weight in weights_of(settings.pipeline).items():
+        mix[specs[name]] += weight
+    places: dict[str, range] = {}
+    end = 0
+    for spec, one in sets.items():
+        places[spec] = range(end, end := end + len(one.images))
+    of = {name: places[spec] for name, spec in specs.items()}
+    return replace(_mixed(EACH, sets, mix), of=of)
+
+
+def _mixed(spec: str, sets: Mapping[str, ImageSet], mix: Mapping[str, float]) -> ImageSet:
+    whole = sum(mix.values())
+    return ImageSet(
+        spec,
+        [path for part in sets.values() for path in part.paths],
+        [
+            msgspec.structs.replace(image, name=f"{name}/{image.name}")
+            for name, part in sets.items()
+            for image in part.images
+        ],
+        "; ".join(filter(None, (part.left_out for part in sets.values()))),
+        [mix[name] / whole / len(part.images) for name, part in sets.items() for _ in part.images],
+    )
+
+
+def resolved(spec: str) -> str:
+    """Return the same images, with folders and files by their absolute path."""
+    if mix := mix_of(spec):
+        return ",".join(f"{resolved(name)}:{weight:g}" for name, weight in mix.items())
+    return spec if spec in SETS or spec == EACH else str(Path(spec).resolve())
 
 
 def _is_built(folder: Path, count: int, *, seed: int) -> bool:
@@ -173,7 +235,7 @@ def _sources(name: str) -> dict[str, str]:
 
 def _build_set(folder: Path, photographs: Photographs, *, count: int, seed: int) -> None:
     """Build one set beside its folder, then put it in the folder's place; progress is on stderr."""
-    recipe, kind = SETS[folder.name], folder.name.split("-")[0]  # faces-3 and -4 share backgrounds
+    recipe, kind = SETS[folder.name], folder.name.split("-")[0]  # faces-3 and -4 share pictures
     own = {photograph: photographs[photograph] for photograph in recipe.photographs}
     files: list[IndexedFile] = []
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -182,14 +244,14 @@ def _build_set(folder: Path, photographs: Photographs, *, count: int, seed: int)
         new = Path(temporary) / "new"
         new.mkdir()
         seeds = [f"{seed} {kind} {position}" for position in range(count)]
-        made = pool.map(lambda each: make_jpeg(recipe, own, seed=each), seeds)
+        made = pool.map(lambda each: make_image(recipe, own, seed=each), seeds)
         label = f"making {count} {folder.name} images"
         with click.progressbar(made, length=count, label=label, file=sys.stderr) as progress:
-            for position, (jpeg, truth) in enumerate(progress):
-                path = new / f"{position:03d}.jpg"
-                path.write_bytes(jpeg)
-                digest = hashlib.sha256(jpeg).hexdigest()
-                size = (recipe.width, recipe.height, len(jpeg))
+            for position, (data, truth) in enumerate(progress):
+                path = new / f"{position:03d}.{recipe.ending}"
+                path.write_bytes(data)
+                digest = hashlib.sha256(data).hexdigest()
+                size = (recipe.width, recipe.height, len(data))
                 files.append(IndexedFile(path.name, digest, *size, truth.faces, truth.words))
         assert len({file.sha256 for file in files}) == count, "two images of the set are alike"
         encoder = f"Pillow {PIL.__version__}"

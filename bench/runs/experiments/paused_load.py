@@ -13,7 +13,7 @@ from bench.runs.equipment import folder
 from bench.runs.experiments.checkouts import Checkout
 from bench.runs.experiments.side import Side
 from bench.runs.experiments.start import as_child
-from bench.runs.run import LOG, Plan, disk_failed
+from bench.runs.run import LOG, Plan, disk_failed, exact
 from pipelines.errors import ServerError, VisiontaxError
 from pipelines.processes import Child
 from pipelines.servers import control
@@ -46,18 +46,21 @@ class Load:
     ) -> None:
         self.side, self.folder = side, into
         self._traced = settings.server if settings.traced else None
+        self._server = settings.server if settings.named else self._traced
         plan = Plan(settings, duration_s=LONG_S - settings.warmup_s, repository=side.repository)
         pids = [each.process.pid for each in workers]
         spec, total_s = plan.load(into.resolve(), paused=True, workers=pids)
         (into / records.TURNS).touch()
         self._turns = (into / records.TURNS).open("rb")
+        how = as_child(at)
+        how["environment"] = how["environment"] | exact(spec.scenario)
         self.child = Child(
             f"the load of {side.title}",
             [str(at.python), *at.speaks.load(spec, total_s=total_s, program=at.load)],
             log=into / LOG,
             is_ready=lambda _: self._turn(running=False) is not None,
             start_timeout_s=LOAD_TIMEOUT_S,
-            **as_child(at),
+            **how,
         )
 
     def wait(self) -> None:
@@ -101,7 +104,7 @@ class Load:
 
     def confirm(self) -> None:
         """Raise DiedError when its server is there no more."""
-        if self._traced and not control.is_ready(self._traced):
+        if self._server and not control.is_ready(self._server):
             raise DiedError(
                 f"the server of {self.side.title} has ended in mid-experiment",
                 hint=f"'bench report {self.folder}' shows the errors; if it was started for this "

@@ -17,10 +17,14 @@ from bench.record.scenario import Settings
 from bench.runs.equipment import worker_arguments
 from bench.runs.run import locust
 from pipelines.engines.choose import endpoint
+from pipelines.engines.serving import SERVERS, TITLES
 from pipelines.errors import VisiontaxError
 from pipelines.topologies.scenario import flag, table
 
 VERSION = 1
+
+SERVED_BY = "served_by"
+"""The setting that is no option of its own: a name in the place of the server's address."""
 
 SERVING = "ready; stop with Ctrl-C"
 """The last line of `bench serve` when it is ready."""
@@ -45,12 +49,16 @@ def spoken() -> Spoken:
                 "help": setting.shown,
             }
             for field, setting in table(Settings).items()
-        },
+        }
+        | {SERVED_BY: {"option": flag("server"), "known": list(SERVERS)}},
     )
 
 
 class Speech(Protocol):
     """What Python is to run in a checkout, and what came of it."""
+
+    def check(self, settings: Settings) -> None:
+        """Raise VisiontaxError for a setting that is not known there."""
 
     def load(self, spec: LoadSpec, *, total_s: float, program: Path) -> list[str]:
         """Return the arguments that start the load; `program` is the checkout's locustfile."""
@@ -72,9 +80,13 @@ class Documents:
         """`known` are the settings that the revision knows."""
         self._known = known
 
+    def check(self, settings: Settings) -> None:
+        """Raise VisiontaxError for a setting that is not known."""
+        _check_known(settings, self._known)
+
     def load(self, spec: LoadSpec, *, total_s: float, program: Path) -> list[str]:
-        """Return Locust's arguments. Raises VisiontaxError for a setting that is not known."""
-        _check_known(spec.scenario, self._known)
+        """Return Locust's arguments. Raises as `check` does."""
+        self.check(spec.scenario)
         return locust(spec, total_s=total_s, program=program)
 
     def worker(self, settings: Settings, stage: str) -> list[str]:
@@ -101,10 +113,14 @@ class Words:
     )
     _WORKER = ("topology", "broker", "transport", "preprocess", "place", "crops", "batch", "claims")
 
+    def check(self, settings: Settings) -> None:
+        """Raise VisiontaxError for a setting that is not known."""
+        _check_known(settings, (*self._LOAD, "users", "server", "service_s", "device"))
+
     def load(self, spec: LoadSpec, *, total_s: float, program: Path) -> list[str]:
-        """Return Locust's arguments. Raises VisiontaxError for a setting that is not known."""
+        """Return Locust's arguments. Raises as `check` does."""
         asked = spec.scenario
-        _check_known(asked, (*self._LOAD, "users", "server", "service_s", "device"))
+        self.check(asked)
         words = locust(spec, total_s=total_s, program=program)
         words = words[: words.index("--load")] + _options(asked, self._LOAD)
         server = asked.server if asked.traced else f"{1e3 * asked.service_s:g}ms"
@@ -149,6 +165,9 @@ def _options(settings: Settings, fields: Sequence[str]) -> list[str]:
 
 def _check_known(settings: Settings, known: Sequence[str]) -> None:
     """A revision ignores what it does not know, and would measure something else."""
+    if settings.named and SERVED_BY not in known:
+        said = f"that revision does not start {TITLES[settings.served_by]}"
+        raise VisiontaxError(said, hint="compare this checkout's, or newer ones")
     defaults = Settings()
     for field in table(type(settings)):
         if field not in known and getattr(settings, field) != getattr(defaults, field):

@@ -4,13 +4,17 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bench.record.scenario import Settings
+from bench.record.scenario import SIZED, Settings, parts
 from bench.runs.equipment import addressed, folder, services, use
 from bench.runs.experiments.checkouts import Checkout
 from bench.runs.experiments.protocol import SERVING
 from bench.runs.experiments.side import Side
-from pipelines.processes import Child, logged, stop_all
+from pipelines.paths import ELSEWHERE
+from pipelines.processes import HOST, Child, free_port, logged, stop_all
+from pipelines.servers import control, malloc
+from pipelines.servers.apps import start as apps
 from pipelines.topologies import choose
+from pipelines.topologies.scenario import flag
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 60.0
@@ -27,6 +31,10 @@ def equipped(sides: Sequence[tuple[Side, Checkout]]) -> Iterator[list[Settings]]
 
     Raises VisiontaxError in the words of what does not start.
     """
+    for side, at in sides:
+        at.speaks.check(side.settings)
+        if side.settings.named:
+            apps.check(side.settings.served_by)
     folder().mkdir(parents=True, exist_ok=True)
     started: list[Child] = []
     try:
@@ -42,6 +50,8 @@ def _equip(side: Side, *, at: Checkout, started: list[Child]) -> Settings:
     if needs_server or beside:
         log, written = (folder() / f"serve-{side.name}.{kind}" for kind in ("log", "json"))
         options = ["--device", settings.device]
+        sizes = {flag(name): getattr(settings, name) for name in SIZED}
+        options += [word for name, one in sizes.items() if one for word in (name, str(one))]
         options += ["--repository", str(side.repository.resolve())] if side.repository else []
         options += [word for service in beside for word in ("--with", service)]
         command = [str(at.python), *at.speaks.serve(settings, options, addresses=written)]
@@ -55,7 +65,29 @@ def _equip(side: Side, *, at: Checkout, started: list[Child]) -> Settings:
         started.append(serve)
         serve.wait_ready()
         urls = at.speaks.addresses(log, written=written)
+    if settings.named:
+        urls[settings.served_by] = _app(side, at=at, started=started)
     settings = addressed(settings, urls)
     if settings.server and settings.traced:
-        use(settings.server, choose.models(settings), of=f"{side.title}: ")
+        use(settings.server, choose.models(*parts(settings).values()), of=f"{side.title}: ")
     return settings
+
+
+def _app(side: Side, *, at: Checkout, started: list[Child]) -> str:
+    """Start the side's server that is no Triton, and return its address."""
+    asked, port = side.settings, free_port()
+    how = as_child(at)
+    how["environment"] = how["environment"] | malloc.ENVIRONMENT
+    if side.repository:
+        how["environment"][ELSEWHERE] = str(side.repository.resolve())
+    serve = Child(
+        side.title,
+        apps.command(asked.served_by, asked.pipeline, port=port, python=str(at.python)),
+        log=folder() / f"serve-{side.name}.log",
+        is_ready=lambda _: control.is_ready(f"{HOST}:{port}"),
+        start_timeout_s=START_TIMEOUT_S,
+        **how,
+    )
+    started.append(serve)
+    serve.wait_ready()
+    return f"{HOST}:{port}"

@@ -1,0 +1,1 @@
+"""Gives every nanosecond of every request to exactly one stage."""

@@ -1,0 +1,1 @@
+"""Of a run what its summary leaves out: the whole distribution, its course, single requests."""

@@ -1,0 +1,1 @@
+"""What says more of a run than the records of its requests: spans of servers, and CPU time."""

@@ -1,0 +1,1 @@
+"""Models that users bring: what can be told of them, and their place in the repository."""

@@ -1,0 +1,1 @@
+"""A report as blocks, and what writes them: text, Markdown, a page, single pictures."""

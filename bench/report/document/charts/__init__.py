@@ -1,0 +1,1 @@
+"""Pictures with axes: what they show, how they look, and how they are drawn."""
