@@ -39,14 +39,16 @@ from pipelines.servers.sizing import Sizes
 
 pytestmark = pytest.mark.usefixtures("own_journals", "forgiving")
 
-ENOUGH = 15
-"""Requests that count, of a run of `attach`."""
+ENOUGH, FOR_S = 15, 1.5
+"""Requests that count, of a run of `attach`, and the seconds in which they lie: more than one of the
+moments at which the counters are read.
+"""
 
 
 @pytest.fixture
 def own_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Journals of this test alone, for what runs in this process, and counters read often; a run
-    there ends once ENOUGH requests count.
+    there ends once it is ENOUGH.
     """
     monkeypatch.setattr("bench.runs.attached.levels.EVERY_S", 0.2)
     monkeypatch.setattr(setting, "JOURNALS", tmp_path / "journals")
@@ -54,7 +56,7 @@ def own_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(f"bench.runs.attached.{module}.JOURNALS", tmp_path / "journals")
 
     def short(*plan: Any, **how: Any) -> Path:
-        return execute(*plan, **how | {"enough": enough(ENOUGH)})
+        return execute(*plan, **how | {"enough": enough(ENOUGH, for_s=FOR_S)})
 
     monkeypatch.setattr("bench.runs.attached.attach.execute", short)
     return tmp_path / "journals"
