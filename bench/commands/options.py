@@ -11,7 +11,7 @@ from bench.compare import thresholds
 from bench.compare.randomization import FEWEST
 from bench.generator.schedules import frames, rates
 from bench.record import folders
-from bench.record.ingested import COMPUTING
+from bench.record.foreign.ingested import COMPUTING
 from bench.record.scenario import SIZED, Settings, mix_of
 from pipelines.engines import address
 from pipelines.engines.address import MAY_LOAD

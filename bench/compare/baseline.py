@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from bench.ledger.reading import summary_of
-from bench.record.records import MANIFEST
+from bench.record.manifest import MANIFEST
 from pipelines.errors import VisiontaxError
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from bench.record.records import Manifest
+from bench.record.manifest import Manifest
 from bench.record.scenario import Settings
 from pipelines.topologies.scenario import flag, table
 

@@ -24,7 +24,7 @@ from bench.compare.randomization import Floats
 from bench.ledger import reading, units
 from bench.ledger.attribution.table import COLUMNS
 from bench.ledger.summary import Latency, Summary, describe
-from bench.record.records import Manifest
+from bench.record.manifest import Manifest
 from pipelines.errors import VisiontaxError
 
 LONGEST = 40

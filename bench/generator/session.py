@@ -18,7 +18,8 @@ from bench.prepare.images.sets import ImageSet
 from bench.record import generator_check, machine
 from bench.record.folders import make_folder
 from bench.record.hosts import clock
-from bench.record.records import SCHEMA, Manifest, write_images, write_manifest
+from bench.record.manifest import SCHEMA, Manifest, write_manifest
+from bench.record.records import write_images
 from bench.record.scenario import Settings, parts
 from pipelines import tasks
 from pipelines.errors import ResultsError, ServerError

@@ -3,7 +3,7 @@
 import msgspec
 
 from bench.record.folders import RESULTS
-from bench.record.records import Source
+from bench.record.manifest import Source
 from bench.record.scenario import Settings
 from pipelines.paths import REPOSITORY
 

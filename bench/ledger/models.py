@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from bench.record.statistics import Durations, Model, Snapshot
+from bench.record.foreign.statistics import Durations, Model, Snapshot
 from pipelines.errors import ResultsError
 
 SCHEMA = 1

@@ -21,7 +21,8 @@ from bench.ledger.units import clean
 from bench.ledger.verdict.judge import Watched, judge
 from bench.ledger.verdict.littles_law import mean_in_flight
 from bench.record import records
-from bench.record.statistics import read_snapshots
+from bench.record.foreign.statistics import read_snapshots
+from bench.record.manifest import Manifest, read_manifest
 from pipelines.errors import DEAD_MODEL, ResultsError
 from pipelines.spans import Request
 
@@ -40,7 +41,7 @@ class Reading:
     """
 
     folder: Path
-    manifest: records.Manifest
+    manifest: Manifest
     ledger: Ledger
     failed: Counter[str]
     failed_images: Counter[int]
@@ -162,7 +163,7 @@ def closely(folder: Path, *, slowest: int = 0, ids: Collection[str] = ()) -> lis
 
     Raises ResultsError as `read` does, when there is none, and of an id that nothing is known of.
     """
-    measures = records.read_manifest(folder).measures
+    measures = read_manifest(folder).measures
 
     def choose(everything: Iterable[Request]) -> list[Request]:
         if ids:
@@ -218,9 +219,7 @@ def summary_of(folder: Path) -> Summary:
     return read(folder).summary()
 
 
-def _telling(
-    folder: Path, manifest: records.Manifest, places: Counter[Path]
-) -> Iterator[list[Request]]:
+def _telling(folder: Path, manifest: Manifest, places: Counter[Path]) -> Iterator[list[Request]]:
     """The requests, but of the failed ones only those that were due in the window, and those that
     ended the run: one may have waited for a dead process since the warm-up.
     """

@@ -13,7 +13,8 @@ from bench.ledger.quantiles import Quantile, quantile
 from bench.ledger.sources.cpu import cpu_shares
 from bench.ledger.sources.energy import Energy
 from bench.ledger.sources.energy import energy as energy_of
-from bench.record.records import EnergyRead, Image, Manifest, Sample
+from bench.record.manifest import Manifest
+from bench.record.records import EnergyRead, Image, Sample
 from bench.record.scenario import Settings
 from pipelines.engines.serving import TRITON
 from pipelines.servers.sizing import Served

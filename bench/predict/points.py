@@ -11,7 +11,7 @@ from bench.ledger.quantiles import Quantile
 from bench.ledger.reading import read
 from bench.ledger.summary import Summary
 from bench.record import records, trace
-from bench.record.records import Manifest
+from bench.record.manifest import Manifest, read_manifest
 from pipelines.spans import Request
 
 
@@ -105,7 +105,7 @@ def latencies_ms(folder: Path) -> npt.NDArray[np.float64]:
     """Return the latencies of the requests in the window of a run that is over, in the order in
     which they were due; infinite where there was no answer.
     """
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     start, end = manifest.window_start_ns, manifest.window_end_ns or 1 << 62
     return in_order(
         [

@@ -13,7 +13,7 @@ from bench.ledger.models import inference_ms
 from bench.ledger.quantiles import LEVEL, Quantile
 from bench.ledger.summary import StageTime, Summary
 from bench.ledger.units import ABSENT, clean, count, number, percent, points, quantile
-from bench.record.records import LEVELS
+from bench.record.manifest import LEVELS
 from pipelines.engines.serving import TRITON
 
 COMPARE_HEADS = (

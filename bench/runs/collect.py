@@ -17,7 +17,8 @@ from bench.ledger.sources import clocks
 from bench.record import hosts, records, trace
 from bench.record.files import read_lines
 from bench.record.hosts import HOSTS, Round
-from bench.record.records import CROWD, Crowd, Manifest, Placed, Sample
+from bench.record.manifest import Manifest, Placed, read_manifest, write_manifest
+from bench.record.records import CROWD, Crowd, Sample
 from pipelines import processes
 from pipelines.errors import ResultsError
 from pipelines.processes import Child
@@ -47,7 +48,7 @@ def collect(run: Path, sources: Sequence[str]) -> Iterator[Collected]:
     Raises ResultsError where a source cannot be reached or has nothing of the run, or what it has
     is damaged: then nothing of that source is in the run.
     """
-    name = records.read_manifest(run).run
+    name = read_manifest(run).run
     within = run / f"collecting-{processes.owner()}"
     origin: dict[str, str] = {}
     fresh: set[str] = set()
@@ -67,14 +68,14 @@ def collect(run: Path, sources: Sequence[str]) -> Iterator[Collected]:
             hint="say where the workers recorded: HOST:FOLDER or FOLDER, their --results",
         )
     for folder in there:
-        manifest, tag = records.read_manifest(run), folder.name
+        manifest, tag = read_manifest(run), folder.name
         placed = manifest.hosts.get(tag)
         is_new = placed is None or tag in fresh
         if placed is None or is_new:
             if tag not in origin:
                 _verify(folder, name, source=str(run))
             placed = manifest.hosts[tag] = _place(folder, run, manifest)
-            records.write_manifest(run, manifest)
+            write_manifest(run, manifest)
         if is_new or tag in origin or not sources:
             yield Collected(origin.get(tag, str(run)), tag, placed, is_new)
 

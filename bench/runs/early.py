@@ -11,7 +11,7 @@ from bench.generator.session import COOLDOWN_NS
 from bench.predict.held import Objective, is_clear
 from bench.predict.points import in_order, latency_ms
 from bench.record import records
-from bench.record.records import Manifest
+from bench.record.manifest import MANIFEST, Manifest, read_manifest
 
 FIRST_S = 3.0
 MORE = 1.4
@@ -33,9 +33,9 @@ class Early:
 
     def __call__(self, folder: Path) -> bool:
         """Look, where it is time. A request that is due and on no record by now is late."""
-        if self._over or not (folder / records.MANIFEST).exists():
+        if self._over or not (folder / MANIFEST).exists():
             return False
-        manifest = records.read_manifest(folder)
+        manifest = read_manifest(folder)
         measured_s = (time.monotonic_ns() - manifest.window_start_ns) / 1e9
         if measured_s < self._look_s:
             return False

@@ -19,7 +19,8 @@ from bench.generator.session import COOLDOWN_NS
 from bench.generator.spec import Attached, LoadSpec
 from bench.ledger.units import clean, count
 from bench.prepare.images.sets import asked_with, images_of, specs_of
-from bench.record import folders, records, scenario
+from bench.record import folders, scenario
+from bench.record.manifest import MANIFEST
 from bench.runs.equipment import crew
 from bench.runs.progress import Progress, say_where
 from pipelines import paths
@@ -163,17 +164,17 @@ def _load(
                 if enough(folder):
                     load.stop()
     except KeyboardInterrupt:
-        if (folder / records.MANIFEST).exists():
+        if (folder / MANIFEST).exists():
             say_where([folder])
         raise
     code = load.process.returncode
-    if code < 0 and (folder / records.MANIFEST).exists():
+    if code < 0 and (folder / MANIFEST).exists():
         say_where([folder])
         raise _killed(signal.Signals(-code), plan.settings, folder)
     if code == os.EX_IOERR:
         say_where([folder])
         raise disk_failed(folder)
-    if code and not (folder / records.MANIFEST).exists():
+    if code and not (folder / MANIFEST).exists():
         said = load.complaint()
         (folder / LOG).unlink()
         with contextlib.suppress(OSError):

@@ -18,7 +18,7 @@ import msgspec
 
 from bench.record import folders
 from bench.record.files import as_json, read_lines, read_versioned, write_atomically
-from bench.record.records import read_manifest
+from bench.record.manifest import read_manifest
 from bench.record.scenario import Settings, title
 from bench.runs.progress import Progress
 from bench.runs.run import length_s

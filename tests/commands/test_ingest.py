@@ -26,7 +26,8 @@ from bench.ledger.attribution.columns import records_of
 from bench.ledger.attribution.ledger import ledger
 from bench.ledger.reading import read, summary_of
 from bench.prepare.repository import models_of
-from bench.record import records, trace, traffic
+from bench.record import records, trace
+from bench.record.foreign import traffic
 from pipelines.servers import control
 from pipelines.servers import triton as embedded
 from pipelines.spans import Call

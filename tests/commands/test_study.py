@@ -20,6 +20,7 @@ from bench.ledger.quantiles import Quantile
 from bench.ledger.reading import summary_of
 from bench.ledger.summary import Latency, Summary
 from bench.record import folders, records
+from bench.record.manifest import read_manifest
 from bench.record.records import read_requests
 from bench.record.scenario import TENSOR, Settings, settings_of
 from bench.runs import studying
@@ -392,7 +393,7 @@ def test_inference_alone_is_a_run_whose_time_is_inference_and_transport(
     assert found.stages["inference"].share > 0
     assert not {"decode", "resize", "normalize"} & found.stages.keys()
     assert found.generator_cpu_share
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     assert (manifest.image_sizes["width"], manifest.image_sizes["height"]) == (224, 224)
     inside = [
         request
@@ -447,7 +448,7 @@ def test_cut_short_a_run_leaves_what_was_measured_and_no_process(
         process.send_signal(how)
         wait_gone(everything)
         assert not alive(everything)
-    assert records.read_manifest(folder).window_end_ns
+    assert read_manifest(folder).window_end_ns
     assert summary_of(folder).requests > 0
 
 
@@ -471,6 +472,6 @@ def test_the_server_has_the_size_that_was_asked_for(tmp_path: Path) -> None:
     done = run(BENCH, "run", "classification", *options, *sizes)
     assert done.returncode in (0, 4), done.stderr
     (folder,) = tmp_path.iterdir()
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     assert manifest.served["mobilenetv2"] == Served(instances=3, threads=2)
     assert (manifest.settings.inference_instances, manifest.settings.threads) == (3, 2)

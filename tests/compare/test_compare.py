@@ -11,7 +11,7 @@ from processes import bench, refused
 
 from bench.compare.likeness import THINGS
 from bench.compare.stored import of_experiment
-from bench.record.records import SCHEMA
+from bench.record.manifest import SCHEMA
 
 
 def comparison(*arguments: object, code: int = 0) -> dict[str, Any]:

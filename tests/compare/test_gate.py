@@ -15,7 +15,7 @@ from processes import BENCH, ROOT, bench, refused, run
 
 from bench.commands.options import LIMIT
 from bench.compare.gate import Decision, Gate
-from bench.record.records import SCHEMA
+from bench.record.manifest import SCHEMA
 from bench.runs.experiments.paused_load import DiedError
 
 

@@ -51,6 +51,7 @@ from runs import enough, measured
 from bench.ledger.summary import SCHEMA
 from bench.prepare.pins import DOWNLOADS, read_members
 from bench.record import folders, records, scenario, trace
+from bench.record.manifest import read_manifest
 from bench.runs.run import together
 from pipelines import processes
 from pipelines.preprocess.choose import WAYS
@@ -91,7 +92,7 @@ def assert_whole(folder: Path, *, processes: int) -> None:
     assert len({request.id for request in requests}) == len(requests)
     traced = trace.read(folder)
     ensembles = Counter(traced[traced["parent"] == 0]["request"])
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     assert manifest.window_end_ns
     inside = [each.id for each in measured(folder) if each.due_ns < manifest.window_end_ns]
     assert [id for id in inside if ensembles[id] != 1] == []
@@ -336,7 +337,7 @@ def test_a_damaged_or_newer_manifest_is_refused(
 ) -> None:
     (tmp_path / "manifest.json").write_bytes(manifest)
     with pytest.raises(records.ResultsError, match=words) as raised:
-        records.read_manifest(tmp_path)
+        read_manifest(tmp_path)
     assert str(tmp_path) in str(raised.value)
 
 

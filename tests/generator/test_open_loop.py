@@ -14,6 +14,7 @@ from bench.generator.schedules.schedule import AtRate, count, share
 from bench.ledger.reading import read, summary_of
 from bench.ledger.summary import Summary
 from bench.record import records
+from bench.record.manifest import read_manifest
 from bench.record.records import DROPPED
 from bench.record.scenario import Settings, settings_of
 from bench.runs.run import Plan, execute
@@ -40,7 +41,7 @@ def is_mix(folder: Path) -> None:
     small, medium = (group.requests for group in summary.mix if group.by == "size")
     share = medium / (small + medium)
     assert share == pytest.approx(0.25, abs=4.5 * (0.1875 / (small + medium)) ** 0.5)
-    assert folder.name.endswith(f"-fake-{records.read_manifest(folder).settings.users}u")
+    assert folder.name.endswith(f"-fake-{read_manifest(folder).settings.users}u")
     assert "small-3+medium-1" in folder.name
     names = [image.name for image in records.read_images(folder)]
     assert (names[0], names[-1], len(names)) == ("small/000.jpg", "medium/031.jpg", 64)
@@ -87,7 +88,7 @@ def test_what_nobody_could_send_is_counted_and_not_delayed(tmp_path: Path) -> No
     assert not summary.valid
     assert summary.dropped > 0
     assert summary.errors == 0
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     assert summary.requests == manifest.due
     assert f"{summary.dropped} of {summary.requests} requests were dropped" in str(summary.issues)
     done = bench("report", folder)

@@ -13,6 +13,7 @@ from runs import answered
 from swarm import Page, serving
 
 from bench.record import records
+from bench.record.manifest import Manifest, read_manifest
 from bench.record.records import DROPPED
 from bench.record.scenario import SIZED, Settings
 from pipelines.topologies.scenario import flag, table
@@ -31,7 +32,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield serves
 
 
-def window_s(manifest: records.Manifest) -> float:
+def window_s(manifest: Manifest) -> float:
     assert manifest.window_end_ns
     return (manifest.window_end_ns - manifest.window_start_ns) / 1e9
 
@@ -40,7 +41,7 @@ def test_the_run_time_counts_from_the_first_request(page: Page) -> None:
     """Measuring DALI's steps takes as long, and is done before."""
     folder = page.run(**UNSET, preprocess="dali", place="client", run_time="3s")
     assert records.read_apportion(folder)
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     assert window_s(manifest) > 0.95 * (3 - WARMUP_S - COOLDOWN_S)
     warmup_ns = manifest.window_start_ns - answered(folder)[0].due_ns
     assert warmup_ns == pytest.approx(WARMUP_S * 1e9, rel=0.5)
@@ -50,11 +51,11 @@ def test_fields_changed_between_runs_take_effect(page: Page) -> None:
     fast = {"preprocess": "opencv", "place": "server", "run_time": "2s"}
     slots = {"user_count": 20, "spawn_rate": 1}  # which would take 20 s to come
     rate = UNSET | fast | {"rate": "100/s", "arrivals": "constant", "seed": "7"}
-    first = records.read_manifest(page.run(**rate, **slots))
+    first = read_manifest(page.run(**rate, **slots))
     assert (first.settings.rate, first.settings.arrivals) == ("100/s", "constant")
     assert (first.settings.seed, first.settings.users) == (7, 20)
     assert first.due == pytest.approx(100 * window_s(first), abs=1)
-    second = records.read_manifest(page.run(**UNSET, **fast, arrivals="poisson", late=""))
+    second = read_manifest(page.run(**UNSET, **fast, arrivals="poisson", late=""))
     assert (second.settings.rate, second.settings.users, second.settings.seed) == (None, 2, 1)
     assert (second.settings.late, second.due) == ("drop", None)
 
@@ -138,5 +139,5 @@ def test_a_person_finds_the_fields(page: Page, browser: Any) -> None:
     tab.get_by_label("Rate (").fill("50/s")
     tab.get_by_role("button", name="Start").click()
     until(lambda: len(page.runs()) > before, "the end of the run")
-    assert records.read_manifest(page.runs()[-1]).settings.rate == "50/s"
+    assert read_manifest(page.runs()[-1]).settings.rate == "50/s"
     tab.close()

@@ -19,6 +19,7 @@ from bench.ledger.reading import read
 from bench.ledger.summary import Summary
 from bench.prepare.images.sets import asked_with, specs_of
 from bench.record import records
+from bench.record.manifest import read_manifest
 from bench.record.scenario import EACH, parts, settings_of
 from bench.runs.run import Plan, execute
 from pipelines.errors import VisiontaxError
@@ -70,7 +71,7 @@ def test_requests_are_of_each_by_weight(tmp_path: Path, how: dict[str, object]) 
 
 
 def counts(folder: Path, due_ns: int) -> bool:
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     return manifest.window_start_ns <= due_ns < (manifest.window_end_ns or 0)
 
 
@@ -91,7 +92,7 @@ def test_triton_serves_both(triton: triton.Server, tmp_path: Path) -> None:
     told = accounted_for(folder, ["classification", "detection"])
     assert all(group.non_inference_share for group in told.mix)
     assert all(group.preprocess_ms for group in told.mix)
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     assert list(manifest.stages.values()).count("inference") == 2
     assert set(manifest.served) == set(manifest.stages)
     where = {(one.pipeline, span.where) for one in answered(folder) for span in one.spans}

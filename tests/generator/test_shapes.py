@@ -6,6 +6,7 @@ import pytest
 from processes import PYTHON, bench, run
 
 from bench.record import records
+from bench.record.manifest import read_manifest
 
 STAIRS = """
 from locust import LoadTestShape
@@ -34,7 +35,7 @@ def test_a_shape_is_a_closed_loop_and_says_so(locust: tuple[str, ...], tmp_path:
     done = run(locust, "--preprocess", "dali", "--place", "client")
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "results").iterdir()
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     assert manifest.shape == "Stairs"
     assert manifest.window_end_ns
     assert manifest.window_end_ns - manifest.window_start_ns > 0.95 * (3 - 0.5 - 1) * 1e9

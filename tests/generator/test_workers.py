@@ -12,7 +12,7 @@ from runs import measured
 from bench.generator.schedules.schedule import AtRate, share
 from bench.ledger.reading import summary_of
 from bench.ledger.summary import Summary
-from bench.record import records
+from bench.record.manifest import read_manifest
 from bench.runs.run import together
 from pipelines.spans import Request
 
@@ -63,7 +63,7 @@ def test_processes_share_a_schedule(tmp_path: Path) -> None:
     assert len(asked) == 2
     starts = starts_ns(asked, AtRate("150/s", "poisson", seed=3))
     assert np.ptp(starts) < 2e9
-    summary, manifest = summary_of(folder), records.read_manifest(folder)
+    summary, manifest = summary_of(folder), read_manifest(folder)
     assert "GENERATOR_LOST" not in codes(summary)
     # On a busy machine they begin after their master, and what was due meanwhile is missing.
     late_s = (max(starts) - manifest.window_start_ns) / 1e9 + 1
@@ -95,7 +95,7 @@ def test_when_a_worker_vanishes_the_others_take_its_part_over(tmp_path: Path) ->
     folder, summary, lost = without_one(tmp_path, *locust, "-t", "10s", "--rate", "200/s")
     assert {"MISSING", "GENERATOR_LOST"} <= codes(summary)
     assert not summary.valid
-    end_ns = records.read_manifest(folder).window_end_ns
+    end_ns = read_manifest(folder).window_end_ns
     assert end_ns
     (other,) = {*folder.glob("requests-*.jsonl")} - {lost}
     until_ns, going_on = due_ns(lost), due_ns(other)

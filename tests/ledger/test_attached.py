@@ -19,7 +19,7 @@ from bench.ledger.models import ModelTable, ModelTimes
 from bench.ledger.reading import read
 from bench.ledger.summary import Summary
 from bench.record import trace
-from bench.record.statistics import write_snapshots
+from bench.record.foreign.statistics import write_snapshots
 from bench.report import why, words
 from bench.report.run import render
 from pipelines.errors import ResultsError

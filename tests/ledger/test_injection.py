@@ -15,7 +15,8 @@ from runs import load, measured
 from bench.ledger.attribution.columns import records_of
 from bench.ledger.attribution.ledger import ledger
 from bench.ledger.attribution.table import COLUMNS, Ledger
-from bench.record import records, scenario, trace
+from bench.record import scenario, trace
+from bench.record.manifest import read_manifest
 from bench.runs.run import Plan
 from pipelines.servers import triton
 
@@ -37,7 +38,7 @@ def plan(address: str, folder: Path) -> Plan:
 
 def turns_and_ledger(folder: Path) -> tuple[np.ndarray, Ledger]:
     """Each joined request's number in the order of sending, warm-up included, and the ledger."""
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     requests = measured(folder)
     turns = np.array([int(request.id.rpartition("-")[2]) for request in requests])
     counted = ledger(records_of(requests), trace.read(folder), stages=manifest.stages)

@@ -10,7 +10,8 @@ from bench.ledger.attribution.columns import records_of
 from bench.ledger.attribution.ledger import ledger
 from bench.ledger.reading import read, summary_of
 from bench.ledger.sources.own_spans import NAMES, OwnSpans
-from bench.record.records import Manifest, ToldSpan, read_told
+from bench.record.manifest import Manifest
+from bench.record.records import ToldSpan, read_told
 from pipelines.spans import STAGES, Call, Request, Span
 
 BY_TRITON = manifest(transport="http", stages={"pre": "preprocess", "dnn": "inference"})

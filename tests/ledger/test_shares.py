@@ -15,6 +15,7 @@ from bench.ledger.attribution.ledger import ledger
 from bench.ledger.attribution.table import COLUMNS
 from bench.ledger.reading import summary_of
 from bench.record import records, trace
+from bench.record.manifest import read_manifest
 from bench.record.scenario import Settings
 from bench.runs.run import Plan, execute
 from pipelines.servers import triton
@@ -49,7 +50,7 @@ def test_other_is_small_and_the_shares_sum_to_one(
     counted = ledger(
         records_of(records.read_requests(folder)),
         trace.read(folder),
-        stages=records.read_manifest(folder).stages,
+        stages=read_manifest(folder).stages,
         apportion=records.read_apportion(folder),
     )
     assert np.array_equal(counted.time_ns.sum(axis=1), counted.latency_ns)

@@ -13,7 +13,8 @@ from experiments import MS, S, manifest, request, write_run
 from bench.ledger.reading import summary_of
 from bench.ledger.verdict.codes import CODES
 from bench.ledger.verdict.steadiness import of_backlog, of_latency
-from bench.record.records import MACHINE, MONITOR, Crowd, Manifest, Sample
+from bench.record.manifest import Manifest
+from bench.record.records import MACHINE, MONITOR, Crowd, Sample
 from pipelines.spans import Request
 
 WINDOW = {"window_start_ns": 2 * S, "window_end_ns": 14 * S}

@@ -27,7 +27,7 @@ from runs import enough
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from bench.ledger.reading import summary_of
-from bench.record import records
+from bench.record.manifest import read_manifest
 from pipelines.servers import kafka, triton
 from pipelines.topologies.choose import Setup, pipeline
 
@@ -263,7 +263,7 @@ def swarm(up: Stack, **form: Any) -> Path:
     (folder,) = until(lambda: set(made.iterdir()) - before, "a folder")
     until(lambda: enough(30)(folder), "requests that count")
     ask(f"{up.url('locust')}/stop", now="yes")
-    until(lambda: records.read_manifest(folder).window_end_ns, "the end of the run")
+    until(lambda: read_manifest(folder).window_end_ns, "the end of the run")
     return folder
 
 

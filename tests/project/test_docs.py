@@ -36,8 +36,9 @@ from bench.predict.knee import Knee
 from bench.predict.points import Point
 from bench.predict.saturation import Saturation
 from bench.prepare.pins import MEMBERS
-from bench.record.ingested import COMPUTING
-from bench.record.records import SCHEMA, EnergyRead, Manifest, Placed, Sample, Source
+from bench.record.foreign.ingested import COMPUTING
+from bench.record.manifest import SCHEMA, Manifest, Placed, Source
+from bench.record.records import EnergyRead, Sample
 from bench.record.scenario import Settings
 from bench.record.trace import EVENTS, KEYS
 from bench.report.why import TITLE

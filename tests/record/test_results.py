@@ -8,6 +8,7 @@ import msgspec
 from bench.commands.selfcheck.scale import write_run
 from bench.ledger.reading import summary_of
 from bench.record import records
+from bench.record.manifest import MANIFEST, read_manifest
 
 
 def test_samples_with_the_memory_that_was_once_recorded_can_be_read(tmp_path: Path) -> None:
@@ -18,11 +19,11 @@ def test_samples_with_the_memory_that_was_once_recorded_can_be_read(tmp_path: Pa
 
 def as_schema_1(folder: Path) -> None:
     """Rewrite a run as the first version of the files had it."""
-    manifest = json.loads((folder / records.MANIFEST).read_bytes())
+    manifest = json.loads((folder / MANIFEST).read_bytes())
     manifest["schema"] = 1
     for field in ("topology", "broker", "crops", "claims", "workers", "batch", "served_by"):
         del manifest["settings"][field]
-    (folder / records.MANIFEST).write_text(json.dumps(manifest))
+    (folder / MANIFEST).write_text(json.dumps(manifest))
     (path,) = folder.glob("requests-*.jsonl")
     lines = []
     for line in path.read_bytes().splitlines():
@@ -40,5 +41,5 @@ def test_a_run_of_schema_1_gives_the_same_report(tmp_path: Path) -> None:
     assert now.valid
     assert now.stages["send"].mean_ms > 0
     as_schema_1(tmp_path)
-    assert records.read_manifest(tmp_path).schema == 1
+    assert read_manifest(tmp_path).schema == 1
     assert msgspec.to_builtins(summary_of(tmp_path)) == msgspec.to_builtins(now)

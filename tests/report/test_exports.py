@@ -29,8 +29,10 @@ from bench.ledger.attribution.table import COLUMNS
 from bench.ledger.grid.kept import Asked, Done, Kept
 from bench.ledger.grid.study import Study
 from bench.ledger.units import number
-from bench.record import files, otlp, records, trace
-from bench.record.traffic import Execution, executions, trees
+from bench.record import files, records, trace
+from bench.record.foreign import otlp
+from bench.record.foreign.traffic import Execution, executions, trees
+from bench.record.manifest import read_manifest, write_manifest
 from bench.report.exports import locust_csv
 from pipelines.errors import ResultsError, VisiontaxError
 
@@ -90,8 +92,8 @@ def traced(tmp_path: Path) -> Path:
     folder = tmp_path / "traced"
     folder.mkdir()
     scale.write_run(folder, requests=60)
-    told = records.read_manifest(folder)
-    records.write_manifest(folder, msgspec.structs.replace(told, clock=CLOCK))
+    told = read_manifest(folder)
+    write_manifest(folder, msgspec.structs.replace(told, clock=CLOCK))
     return folder
 
 
@@ -367,7 +369,7 @@ def test_ingest_reads_the_executions_of_what_was_exported(tmp_path: Path) -> Non
     exported(folder, "--to", "otlp", "--output", file)
     traffic = otlp.read([file])
     assert not traffic.lost
-    shift = records.read_manifest(folder).unix_from_ns()
+    shift = read_manifest(folder).unix_from_ns()
     recorded, _ = trees(executions(trace.read(folder).itertuples(index=False, name=None)))
     expected = {one.request: told(one, shift) for one in recorded}
     assert {one.request: told(one, 0) for one in traffic.roots} == expected

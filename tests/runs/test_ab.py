@@ -19,7 +19,8 @@ from bench.compare.observations import read_experiment
 from bench.compare.stored import of_experiment
 from bench.ledger.reading import summary_of
 from bench.ledger.units import phrases, settings
-from bench.record.records import read_manifest, read_requests
+from bench.record.manifest import read_manifest
+from bench.record.records import read_requests
 from bench.record.scenario import Settings
 from bench.report.comparison import sentence
 from bench.runs.experiments.blocks import Timing

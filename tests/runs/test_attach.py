@@ -27,8 +27,9 @@ from bench.ledger import models
 from bench.ledger.attribution.table import COLUMNS
 from bench.ledger.reading import read, summary_of
 from bench.prepare.repository import models_of
-from bench.record import records, trace
-from bench.record.statistics import read_snapshots
+from bench.record import trace
+from bench.record.foreign.statistics import read_snapshots
+from bench.record.manifest import read_manifest
 from bench.runs.attached import setting
 from bench.runs.run import execute
 from pipelines import processes
@@ -40,8 +41,8 @@ from pipelines.servers.sizing import Sizes
 pytestmark = pytest.mark.usefixtures("own_journals", "forgiving")
 
 ENOUGH, FOR_S = 15, 1.5
-"""Requests that count, of a run of `attach`, and the seconds in which they lie: more than one of the
-moments at which the counters are read.
+"""Requests that count, of a run of `attach`, and the seconds in which they lie: some readings of
+the counters.
 """
 
 
@@ -209,7 +210,7 @@ def test_models_that_a_model_asks_are_unfolded(triton: embedded.Server, tmp_path
     control.load(triton.url, models_of(["faces"]))
     options = ("--images", "faces-4", "--stage", "faces_opencv=postprocess")
     folder = attach(triton.url, "faces_opencv", tmp_path, *options)
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     assert {"faces_opencv", "centerface", "mobilefacenet"} <= manifest.stages.keys()
     assert manifest.stages["faces_opencv"] == "postprocess"
     reading = read(folder)

@@ -21,6 +21,7 @@ from bench.ledger.attribution.table import COLUMNS
 from bench.ledger.reading import read, summary_of
 from bench.ledger.sources import clocks
 from bench.record import hosts, records, trace
+from bench.record.manifest import read_manifest, write_manifest
 from pipelines.spans import Request
 
 DELAY_S = 0.12
@@ -130,7 +131,7 @@ def test_a_slow_link_is_found_although_no_clock_is_shared(made: Made, tmp_path: 
     assert done.returncode == 0, done.stderr
     assert f"other:{made.theirs}, host " in done.stdout
     assert "1 generator, " in done.stdout
-    (placed,) = records.read_manifest(folder).hosts.values()
+    (placed,) = read_manifest(folder).hosts.values()
     assert placed
     assert abs(placed.ahead_ns + AHEAD_S * 10**9) < placed.bound_ns / 10  # both ways are alike
     assert f"clock moved by {placed.ahead_ns / 1e9:+,.6f} s" in done.stdout
@@ -138,7 +139,7 @@ def test_a_slow_link_is_found_although_no_clock_is_shared(made: Made, tmp_path: 
     assert not {issue.code for issue in summary.issues} & AMISS, summary.issues
     assert summary.requests > 50
     assert summary.generator_cpu_share
-    ledger, start_ns = read(folder).ledger, records.read_manifest(folder).window_start_ns
+    ledger, start_ns = read(folder).ledger, read_manifest(folder).window_start_ns
     ledger = ledger.select(ledger.joined & (ledger.due_ns >= start_ns))
     assert len(ledger.due_ns) > 50
     send, receive = (ledger.time_ns[:, COLUMNS.index(stage)] for stage in ("send", "receive"))
@@ -176,9 +177,9 @@ def test_collecting_again_changes_nothing(made: Made, tmp_path: Path) -> None:
     assert "already collected" in again.stdout
     assert "already collected" in bench("collect", folder).stdout
     assert files() == held
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     manifest.hosts = dict.fromkeys(manifest.hosts)
-    records.write_manifest(folder, manifest)  # as if it had been cut off before its end
+    write_manifest(folder, manifest)  # as if it had been cut off before its end
     assert "already" not in bench("collect", folder).stdout
     assert files() == held
 
@@ -216,7 +217,7 @@ def test_an_interrupted_collection_leaves_the_run_as_it_was(
         patch.setattr(clocks, "moved", interrupt)
         assert bench("collect", folder, made.theirs).returncode == 130
     assert list(records.read_requests(folder)) == []
-    assert list(records.read_manifest(folder).hosts.values()) == [None]
+    assert list(read_manifest(folder).hosts.values()) == [None]
     assert not [path for path in folder.iterdir() if "partial" in path.name]
     assert bench("collect", folder).returncode == 0  # what was copied is there
     assert summary_of(folder).requests > 50
@@ -228,7 +229,7 @@ def test_records_by_the_clock_of_the_run_stay_as_they_are(made: Made, tmp_path: 
     theirs = Path(shutil.copytree(made.theirs, tmp_path / "theirs"))
     (path,) = theirs.rglob(hosts.HOST)
     host = hosts.read_host(path.parent)
-    host.clock = records.read_manifest(folder).clock
+    host.clock = read_manifest(folder).clock
     path.write_bytes(msgspec.json.encode(host))
     assert "on the run's clock" in bench("collect", folder, theirs).stdout
     assert asked(folder) == asked(path.parent)
@@ -248,9 +249,9 @@ def test_a_worker_without_the_runs_disk_records_in_a_folder_of_its_own(tmp_path:
 
 def test_a_broker_between_the_hosts_is_refused(made: Made, tmp_path: Path) -> None:
     folder = made.copy(tmp_path)
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     manifest.settings = msgspec.structs.replace(manifest.settings, topology="redis-streams")
-    records.write_manifest(folder, manifest)
+    write_manifest(folder, manifest)
     refused("collect", folder, made.theirs, code=1, words="the messages of a broker have times of")
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from experiments import MS, manifest, write_run
 
 from bench.record import trace
-from bench.record.records import ATTACHED, Source
-from bench.record.statistics import Counter, Durations, Model, Snapshot
+from bench.record.foreign.statistics import Counter, Durations, Model, Snapshot
+from bench.record.manifest import ATTACHED, Source
 from pipelines.spans import Call, Request, Span
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from bench.record.generator_check import GeneratorCheck
-from bench.record.records import SCHEMA, Manifest, write_manifest
+from bench.record.manifest import SCHEMA, Manifest, write_manifest
 from bench.record.scenario import Settings
 from pipelines.spans import Request, Span
 

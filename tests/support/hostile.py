@@ -11,7 +11,7 @@ from pathlib import Path
 from attached_run import attached, counted
 from experiments import MS, S, write_experiment, write_steady_run
 
-from bench.record.statistics import write_snapshots
+from bench.record.foreign.statistics import write_snapshots
 from bench.record.trace import EVENTS, KEYS
 
 Damage = Callable[[random.Random, Path], None]

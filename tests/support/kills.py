@@ -22,6 +22,7 @@ from processes import BENCH, ROOT, bench, environment
 
 from bench.ledger import reading
 from bench.record import records
+from bench.record.manifest import MANIFEST, read_manifest
 from pipelines import processes
 from pipelines.errors import ResultsError
 from pipelines.processes import Child
@@ -153,10 +154,10 @@ def _look(here: Round, made: Path, *, killed_ns: int) -> None:
         done = bench("report", made, "--format", shape)
         if "Traceback" in done.stderr or done.returncode not in (0, 1, 4):
             here.faults.append(f"report --format {shape}: {done.returncode} {done.stderr[-300:]}")
-        if done.returncode == 1 and (made / records.MANIFEST).exists():
+        if done.returncode == 1 and (made / MANIFEST).exists():
             here.faults.append(f"report --format {shape}: {done.stderr.strip()}")
     try:
-        manifest = records.read_manifest(made)
+        manifest = read_manifest(made)
     except ResultsError:
         return  # it had not begun
     requests = list(records.read_requests(made))

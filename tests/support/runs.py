@@ -7,15 +7,16 @@ from processes import ended, started, until
 
 from bench.generator.session import COOLDOWN_NS
 from bench.record import folders, records
+from bench.record.manifest import MANIFEST, read_manifest
 from bench.runs.run import LOAD, Plan
 from pipelines.spans import Request
 
 
 def measured(folder: Path) -> list[Request]:
     """The run's requests so far, without those of its warm-up."""
-    if not (folder / records.MANIFEST).exists():
+    if not (folder / MANIFEST).exists():
         return []
-    start_ns = records.read_manifest(folder).window_start_ns
+    start_ns = read_manifest(folder).window_start_ns
     return [each for each in records.read_requests(folder) if each.due_ns >= start_ns]
 
 

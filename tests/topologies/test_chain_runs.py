@@ -16,6 +16,7 @@ from bench.ledger.attribution.ledger import ledger
 from bench.ledger.attribution.table import COLUMNS
 from bench.ledger.reading import summary_of
 from bench.record import records, trace
+from bench.record.manifest import read_manifest
 from bench.record.scenario import Settings
 from bench.runs.run import Plan, execute
 from pipelines import processes
@@ -72,7 +73,7 @@ def test_a_run_accounts_for_all_time_and_leaves_nothing_behind(
     assert found.errors == 0
     assert sum(stage.share for stage in found.stages.values()) == pytest.approx(1, abs=1e-12)
     requests = list(records.read_requests(folder))
-    stages = records.read_manifest(folder).stages
+    stages = read_manifest(folder).stages
     counted = ledger(records_of(requests), trace.read(folder), stages=stages)
     assert counted.joined.mean() > 0.99
     assert np.array_equal(counted.time_ns.sum(axis=1), counted.latency_ns)

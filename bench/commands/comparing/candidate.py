@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from bench.commands.sides import check_apart, read
 from bench.compare.thresholds import Threshold
 from bench.prepare.images.sets import need_images
-from bench.record.records import read_manifest
+from bench.record.manifest import read_manifest
 from bench.record.scenario import Settings
 from bench.runs.experiments.blocks import timing_of
 from bench.runs.experiments.checkouts import here

@@ -8,7 +8,7 @@ from bench.commands.show import EXIT_INVALID
 from bench.compare.likeness import THINGS
 from bench.compare.observations import EXPERIMENT
 from bench.compare.stored import Run, of_experiment, of_runs
-from bench.record.records import read_manifest
+from bench.record.manifest import read_manifest
 from bench.report.comparison import render
 from bench.report.document import terminal
 from bench.report.document.written import FORMATS

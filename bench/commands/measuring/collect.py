@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from bench.ledger.units import count
-from bench.record.records import read_manifest
+from bench.record.manifest import read_manifest
 from bench.runs.collect import collect
 
 

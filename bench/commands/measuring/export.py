@@ -13,7 +13,7 @@ from bench.commands.show import EXIT_INVALID
 from bench.ledger.grid.kept import STUDY, Kept
 from bench.ledger.units import count
 from bench.record.files import as_json, writing
-from bench.record.records import read_manifest
+from bench.record.manifest import read_manifest
 from bench.report.exports import locust_csv, rows, tracking
 from pipelines.errors import ResultsError, VisiontaxError
 

@@ -8,7 +8,7 @@ from bench.commands.options import results_option, stage_option
 from bench.commands.show import exit_code
 from bench.ledger import models
 from bench.ledger.reading import summary_of
-from bench.record import ingested, otlp, statistics, traffic
+from bench.record.foreign import ingested, otlp, statistics, traffic
 from bench.report import models as model_report
 from bench.report import run as run_report
 from bench.report.document import terminal, written

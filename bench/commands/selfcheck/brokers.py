@@ -20,6 +20,7 @@ from bench.commands.selfcheck.echo import BACK, BARE, MOST, THERE, link
 from bench.commands.selfcheck.rounds import Tick, take_turns
 from bench.prepare.images.sets import need_images
 from bench.record import records, scenario
+from bench.record.manifest import read_manifest
 from bench.report.document import terminal
 from bench.report.document.text import text_table
 from bench.runs.equipment import SERVICE_OF, brokers, equipped
@@ -103,7 +104,7 @@ def hop_ms(request: Request) -> float | None:
 
 def chain_hops(folder: Path) -> list[float]:
     """Return `hop_ms` of every request that counted in a run."""
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     hops = (
         hop_ms(request)
         for request in records.read_requests(folder)

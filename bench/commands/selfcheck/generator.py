@@ -21,6 +21,7 @@ from bench.ledger.reading import summary_of
 from bench.ledger.summary import Summary
 from bench.record import generator_check, machine, records
 from bench.record.generator_check import GeneratorCheck, Lateness
+from bench.record.manifest import read_manifest
 from bench.record.scenario import MOST_IN_FLIGHT, settings_of
 from bench.report.document import terminal
 from bench.report.document.text import text_table
@@ -75,7 +76,7 @@ def lateness(
     """Make a run that has each rate for so long, and yield how late it was at each."""
     steps = ", ".join(f"{rate:.1f}/s for {step_s:g}s" for rate in rates)
     folder = execute(plan(results, duration_s=len(rates) * step_s, rate=steps), tick=tick)
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     start_ns = manifest.window_start_ns - round(manifest.settings.warmup_s * 1e9)
     found = [
         ((request.due_ns - start_ns) / 1e9 / step_s, span.end_ns - span.start_ns)

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from bench.record import records, scenario
+from bench.record.manifest import SCHEMA, Manifest, write_manifest
 from bench.record.trace import COLUMNS, EVENTS
 from pipelines.spans import Call, Request, Span
 
@@ -66,8 +67,8 @@ def write_run(folder: Path, *, requests: int, transport: str = "http", seed: int
             table = np.hstack([times, number, 1 + 3 * number + np.arange(3)]).tolist()
             lines.writelines(map(line.filled, table))
             trace.writelines(map(rows.filled, table))
-    manifest = records.Manifest(
-        schema=records.SCHEMA,
+    manifest = Manifest(
+        schema=SCHEMA,
         run=folder.name,
         settings=settings,
         image_sizes={},
@@ -80,7 +81,7 @@ def write_run(folder: Path, *, requests: int, transport: str = "http", seed: int
         window_start_ns=start_ns,
         window_end_ns=start_ns + (requests + 100) * 1_000_000,
     )
-    records.write_manifest(folder, manifest)
+    write_manifest(folder, manifest)
 
 
 class _Template:

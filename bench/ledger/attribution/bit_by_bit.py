@@ -18,6 +18,7 @@ from bench.ledger.sources.attached import Attached
 from bench.ledger.sources.lookup import JOINED, Told, Trace
 from bench.ledger.sources.own_spans import OwnSpans
 from bench.record import records
+from bench.record.manifest import read_manifest
 from pipelines.errors import ResultsError
 from pipelines.spans import SERVER, Request
 
@@ -28,7 +29,7 @@ class Files:
     """
 
     def __init__(self, folder: Path, places: Counter[Path]) -> None:
-        self.manifest = manifest = records.read_manifest(folder)
+        self.manifest = manifest = read_manifest(folder)
         self._attached = bool(manifest.source and manifest.source.level)
         self.trace = Trace(folder, places, rooted=self._attached)
         self._told = Told(folder, places)

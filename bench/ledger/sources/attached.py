@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from bench.record.ingested import served
-from bench.record.traffic import Execution, executions, trees
+from bench.record.foreign.ingested import served
+from bench.record.foreign.traffic import Execution, executions, trees
 from pipelines.spans import SERVER, Call, Request, Span
 
 

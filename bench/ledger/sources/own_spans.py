@@ -3,7 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from bench.record.records import Manifest, ToldSpan
+from bench.record.manifest import Manifest
+from bench.record.records import ToldSpan
 from pipelines.spans import OTHER, STAGES, Call, Request, Span
 
 BOX = "request"

@@ -13,7 +13,8 @@ from bench.ledger.verdict.littles_law import InFlight, of_flight
 from bench.ledger.verdict.steadiness import of_backlog, of_latency
 from bench.ledger.verdict.surroundings import of_surroundings
 from bench.record.generator_check import doubt
-from bench.record.records import DROPPED, Manifest, Sample
+from bench.record.manifest import Manifest
+from bench.record.records import DROPPED, Sample
 from bench.record.scenario import Settings
 from pipelines.errors import DEAD_MODEL
 from pipelines.spans import OTHER

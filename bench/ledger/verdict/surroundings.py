@@ -12,7 +12,8 @@ import numpy as np
 
 from bench.ledger.sources.cpu import used_shares
 from bench.ledger.verdict.codes import Found
-from bench.record.records import MACHINE, MONITOR, ON_OTHER_HOSTS, Manifest, Sample
+from bench.record.manifest import Manifest
+from bench.record.records import MACHINE, MONITOR, ON_OTHER_HOSTS, Sample
 
 Samples = Sequence[Sample]
 

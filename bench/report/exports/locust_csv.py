@@ -20,6 +20,7 @@ from bench.ledger.quantiles import needed
 from bench.ledger.units import clean
 from bench.record import records
 from bench.record.files import write_atomically
+from bench.record.manifest import Manifest, read_manifest
 from bench.record.scenario import entries
 from pipelines.errors import DEAD_MODEL, ResultsError
 from pipelines.spans import Request
@@ -90,7 +91,7 @@ def write(folder: Path, prefix: Path) -> list[Path]:
     Raises ResultsError of a run without measured requests or a wall clock, and when the disk is
     full.
     """
-    manifest = records.read_manifest(folder)
+    manifest = read_manifest(folder)
     unix_ns = manifest.unix_from_ns()
     places = _places(folder, manifest)
     if not places:
@@ -127,7 +128,7 @@ def _csv(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     return buffer.getvalue().encode()
 
 
-def _places(folder: Path, manifest: records.Manifest) -> dict[Place, _Requests]:
+def _places(folder: Path, manifest: Manifest) -> dict[Place, _Requests]:
     """The requests that the report counts, by where Locust has those of their pipeline."""
     known = {
         pipeline: (where["request_type"], where["name"])
@@ -141,7 +142,7 @@ def _places(folder: Path, manifest: records.Manifest) -> dict[Place, _Requests]:
     return dict(sorted(found.items(), key=lambda one: one[0][::-1]))
 
 
-def _users(manifest: records.Manifest) -> int | str:
+def _users(manifest: Manifest) -> int | str:
     """How many there were, empty where a shape of the load said so from moment to moment."""
     return "" if manifest.shape else manifest.settings.users
 

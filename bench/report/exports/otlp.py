@@ -29,7 +29,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from bench.ledger.attribution.bit_by_bit import Requests
 from bench.ledger.attribution.ledger import Timeline
 from bench.ledger.units import clean
-from bench.record.traffic import Execution, executions
+from bench.record.foreign.traffic import Execution, executions
 from bench.report.exports.rows import image_of
 from pipelines.errors import VisiontaxError
 from pipelines.spans import Request

@@ -11,7 +11,7 @@ from bench.ledger.grid.measures import measure
 from bench.ledger.quantiles import Quantile
 from bench.ledger.reading import summary_of
 from bench.ledger.units import clean, number
-from bench.record.records import read_manifest
+from bench.record.manifest import read_manifest
 from bench.record.scenario import title
 from pipelines.errors import ResultsError
 

@@ -17,17 +17,11 @@ from bench.generator.spec import Attached
 from bench.prepare.images.sets import images_of
 from bench.prepare.own.add import as_toml
 from bench.record import folders, trace
-from bench.record.ingested import computing, stages_of
-from bench.record.records import (
-    ATTACHED,
-    MANIFEST,
-    Source,
-    read_manifest,
-    read_requests,
-    write_manifest,
-)
+from bench.record.foreign.ingested import computing, stages_of
+from bench.record.foreign.traffic import executions, trees
+from bench.record.manifest import ATTACHED, MANIFEST, Source, read_manifest, write_manifest
+from bench.record.records import read_requests
 from bench.record.scenario import Settings
-from bench.record.traffic import executions, trees
 from bench.runs.attached.levels import Ask, Level, Otlp, Statistics, Trace
 from bench.runs.attached.server import Model, Server
 from bench.runs.attached.setting import JOURNALS

@@ -12,10 +12,11 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Protocol
 
-from bench.record import otlp, trace
-from bench.record.records import Manifest
-from bench.record.statistics import Snapshot, snapshot, write_snapshots
-from bench.record.traffic import Execution
+from bench.record import trace
+from bench.record.foreign import otlp
+from bench.record.foreign.statistics import Snapshot, snapshot, write_snapshots
+from bench.record.foreign.traffic import Execution
+from bench.record.manifest import Manifest
 from bench.runs.attached.receiver import Receiver
 from bench.runs.attached.setting import JOURNALS, Borrowed, read, why
 from pipelines import processes

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from bench.record import records, scenario
+from bench.record.manifest import MANIFEST
 from bench.runs.equipment import folder
 from bench.runs.experiments.checkouts import Checkout
 from bench.runs.experiments.side import Side
@@ -136,5 +137,5 @@ class Load:
         self._turns.close()
         telling = ("warning: ", "error: ", "Traceback")
         worth = any(line.startswith(telling) for line in self.child.lines())
-        if (self.folder / records.MANIFEST).exists() and not worth:
+        if (self.folder / MANIFEST).exists() and not worth:
             (self.folder / LOG).unlink()

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import msgspec
 
 from bench.record.files import MOST_BYTES, decoded, opened, read_whole
+from bench.record.foreign.traffic import Execution, Traffic, trees
 from bench.record.trace import EVENTS
-from bench.record.traffic import Execution, Traffic, trees
 from pipelines.errors import ResultsError
 from pipelines.spans import Nanoseconds
 

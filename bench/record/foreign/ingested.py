@@ -16,9 +16,9 @@ import msgspec
 from bench.record import trace
 from bench.record.files import write_atomically
 from bench.record.folders import new_folder
-from bench.record.records import SCHEMA, Manifest, Source, write_manifest
+from bench.record.foreign.traffic import RECEIVED, SENT, Execution, Traffic
+from bench.record.manifest import SCHEMA, Manifest, Source, write_manifest
 from bench.record.scenario import Settings
-from bench.record.traffic import RECEIVED, SENT, Execution, Traffic
 from pipelines.errors import ResultsError
 from pipelines.spans import Request, Span
 from pipelines.topologies.scenario import INGESTED
