@@ -26,7 +26,7 @@ from bench.report.comparison import sentence
 from bench.runs.experiments.blocks import Timing
 from bench.runs.experiments.paused_load import DiedError, Load
 from pipelines import processes
-from pipelines.errors import VisiontaxError
+from pipelines.errors import ResultsError, VisiontaxError
 from pipelines.servers import triton
 from pipelines.servers.device import CPU
 
@@ -41,16 +41,24 @@ def only(folder: Path) -> Path:
     return found
 
 
+def is_comparable(folder: Path) -> bool:
+    """Whether requests of both sides have finished in some pair of slices."""
+    try:
+        return bool(of_experiment(folder).rows)
+    except ResultsError:
+        return False
+
+
 @pytest.fixture(scope="module")
 def interrupted(
     triton: triton.Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, int, str]]:
-    """A against A until Ctrl-C in the fourth block: its folder, exit code and output."""
+    """A against A until Ctrl-C once four blocks can be compared: its folder, exit code, output."""
     into, log = tmp_path_factory.mktemp("same"), tmp_path_factory.mktemp("log") / "log"
     sides = ("--a", f"server={triton.url}", "--b", "preprocess=opencv")
-    asked = ("ab", "classification", *SMALL, *sides, "--results", into)
+    asked = ("ab", "classification", *SMALL, "--slice", "1s", *sides, "--results", into)
     with started(BENCH, *asked, log=log) as process:
-        until(lambda: "[4/" in log.read_text(), log.read_text())
+        until(lambda: "[4/" in log.read_text() and is_comparable(only(into)), "four blocks")
         everything = family(process)
         process.send_signal(signal.SIGINT)
         code = ended(process)

@@ -38,6 +38,9 @@ INTERVAL_S = 1.0
 FOLDING_S = 900.0
 """How long folding the trace may take when the run is over."""
 
+WRITTEN_S, TICK_S = 2.0, 0.05
+"""How long Triton may take to write the rest of its trace, of which there may be none."""
+
 
 class Monitor(Child):
     """The generator's handle on its monitor, which turns tracing off and folds it when it stops."""
@@ -120,11 +123,19 @@ class _Trace:
     def finish(self) -> None:
         """Turn tracing off, take the rest, and fold it all."""
         if self._file is not None and self._server is not None:
+            self.fetch()
             with contextlib.suppress(VisiontaxError):  # a server that died has said what it could
                 control.turn_off(self._server)
-                time.sleep(0.05)
+                self._await_rest()
             trace.collect(self._file, self._folder, first=self._next, last=True)
         trace.fold(self._folder)
+
+    def _await_rest(self) -> None:
+        """Fetch until Triton has written the rest: it does once it let go of the last request."""
+        before, until = self._next, time.monotonic() + WRITTEN_S
+        while self._next == before and time.monotonic() < until:
+            time.sleep(TICK_S)
+            self.fetch()
 
 
 @click.command()
