@@ -85,6 +85,7 @@ FORCE:
 
 $(MODELS): $(MODEL_SOURCES) requirements.lock | $(PACKAGES)
 	@$(BIN)/bench models
+	@mkdir -p $(@D)
 	@touch $@
 
 $(IMAGES): $(IMAGE_SOURCES) requirements.lock | $(PACKAGES)
