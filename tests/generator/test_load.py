@@ -99,8 +99,9 @@ def assert_whole(folder: Path, *, processes: int) -> None:
     inside = [each.id for each in measured(folder) if each.due_ns < manifest.window_end_ns]
     assert [id for id in inside if ensembles[id] != 1] == []
     code, summary = report(folder)
-    assert codes(summary) <= OF_A_SHORT_RUN | OF_A_BUSY_MACHINE, summary["issues"]
-    valid = not codes(summary) & OF_A_BUSY_MACHINE
+    busy = OF_A_BUSY_MACHINE | ({"GENERATOR_LOST"} if processes > 1 else set())  # late heartbeats
+    assert codes(summary) <= OF_A_SHORT_RUN | busy, summary["issues"]
+    valid = not codes(summary) & busy
     assert (code, summary["valid"], summary["schema"]) == (0 if valid else 4, valid, SCHEMA)
     assert set(summary) >= KEYS
     assert set(summary["latency_ms"]) == {"mean", "max", "quantiles"}
