@@ -3,12 +3,13 @@
 What is there and correct is left alone; everything else is written beside its place and renamed.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.prepare import repository
-from bench.prepare.dnns import depth, mobilenetv2, shipped, tflite_onnx
+from bench.prepare.dnns import depth, mobilenetv2, of_pixels, shipped, tflite_onnx
 from bench.prepare.packages import sha256_of
 from bench.prepare.pins import DOWNLOADS, MEMBERS, read_members
 from bench.record.files import as_json, write_atomically
@@ -70,8 +71,12 @@ def build_models(repo: Path, *, downloads: Path = DOWNLOADS, on: Device = CPU) -
         for dnn, recipe in recipes.items()
         for file in _build(repo / dnn.model / "1", dnn, recipe=recipe, downloads=downloads)
     ]
-    gpus = [None, *on.gpus[:1]]
-    return built + [_build_dali(repo, task, gpu=gpu) for gpu in gpus for task in tasks.tasks()]
+    for task in tasks.tasks():
+        whose = repository.normalizing(repo, task.dnn)
+        built += [_build_of_pixels(repo, task.dnn)] * (len(whose) > 1)
+        for gpu in (None, *on.gpus[:1]):
+            built += [_build_dali(repo, task, gpu=gpu, who=who) for who in whose]
+    return built
 
 
 def _build(folder: Path, dnn: Dnn, *, recipe: _Recipe, downloads: Path) -> list[BuiltFile]:
@@ -89,17 +94,36 @@ def _build(folder: Path, dnn: Dnn, *, recipe: _Recipe, downloads: Path) -> list[
     return [BuiltFile(dnn.model, path, sha256_of(path), reused) for path in paths]
 
 
-def _build_dali(repo: Path, task: Task, *, gpu: int | None) -> BuiltFile:
+def _build_of_pixels(repo: Path, dnn: Dnn) -> BuiltFile:
+    """Make the DNN that normalizes unless it was made of the same file, by the same numbers."""
+    model = dnn.of_pixels().model
+    source, folder = repo / dnn.model / "1" / _MODEL, repo / model / "1"
+    path, record = folder / _MODEL, folder / "built.json"
+    made_of = {"builder": _BUILDER_VERSION, "of_sha256": sha256_of(source)}
+    made_of["input"] = dataclasses.asdict(dnn.input)
+
+    def content() -> bytes:
+        return as_json(made_of | {"sha256": {path.name: sha256_of(path)}}) + b"\n"
+
+    there = path.exists() and record.exists()
+    reused = there and record.read_bytes() == content()
+    if not reused:
+        write_atomically(path, of_pixels.build(source.read_bytes(), dnn))
+        write_atomically(record, content())
+    return BuiltFile(model, path, sha256_of(path), reused)
+
+
+def _build_dali(repo: Path, task: Task, *, gpu: int | None, who: str) -> BuiltFile:
     # Imported here because only these models need DALI. Serializing takes milliseconds and gives
     # the same bytes each time, so it is done anew rather than guessed from versions.
     from pipelines.preprocess import dali_graph
 
     place = "server" if gpu is None else "server-gpu"
-    name = served.preprocessing(task.name, "dali", place=place)
+    name = served.preprocessing(task.name, "dali", place=place, normalize=who)
     path = repo / name / "1" / "model.dali"
     before = sha256_of(path) if path.exists() else None
     temporary = path.with_suffix(".part")
-    dali_graph.serialize(temporary, task.dnn, gpu=gpu)
+    dali_graph.serialize(temporary, task.normalized_by(who).dnn, gpu=gpu)
     temporary.replace(path)
     digest = sha256_of(path)
     return BuiltFile(name, path, digest, reused=digest == before)

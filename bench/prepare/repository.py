@@ -20,7 +20,7 @@ from pipelines.preprocess.choose import WAYS
 from pipelines.servers.device import CPU, Device
 from pipelines.tasks import Chain, Dnn, Task, served
 from pipelines.tasks.description import FILE
-from pipelines.tasks.tensors import TYPES, TensorSpec
+from pipelines.tasks.tensors import NORMALIZES, TYPES, TensorSpec
 from pipelines.topologies import choose
 from pipelines.topologies.scenario import BROKERLESS, Setup
 
@@ -33,6 +33,8 @@ Files = dict[str, str]
 _CONFIG = "config.pbtxt"
 _SIZE = TensorSpec("size", np.int64, (2,))
 _TRAIL = TensorSpec("trail", np.uint8, (-1,))
+_ANSWER = TensorSpec("answer", np.uint8, (-1,))
+_THREADS = dict.fromkeys(("intra_op_thread_count", "inter_op_thread_count"), "1")
 _CHAIN_OUTPUTS = (TensorSpec("readings", np.uint8, (-1,)), _TRAIL)
 _TYPES = {TYPES[name]: f"TYPE_{name.upper()}" for name in TYPES}
 
@@ -42,8 +44,8 @@ def write(repo: Path, *, device: Device = CPU) -> None:
 
     A folder of ours that the table no longer asks for is removed.
     """
-    wanted = folders(device)
-    known = folders(Device("gpu"))
+    wanted = folders(repo, device)
+    known = folders(repo, Device("gpu"))
     for config in sorted(repo.glob(f"*/{_CONFIG}")):
         if config.parent.name not in known and config.read_text().startswith(MARK):
             click.echo(f"removing {config.parent}, which nothing asks for any more", err=True)
@@ -61,13 +63,30 @@ def write(repo: Path, *, device: Device = CPU) -> None:
                 write_atomically(path, text.encode())
 
 
-def folders(device: Device = CPU) -> dict[str, Files]:
+def folders(repo: Path, device: Device = CPU) -> dict[str, Files]:
     """Return the files of every folder; with a GPU also those that preprocess there."""
     made = {f"{chain.name}_{way}": _chain(chain, way) for way in WAYS for chain in tasks.chains()}
-    for way, place in _ways(device):
-        for task in tasks.tasks():
-            made |= _task(task, way, place=place)
+    for task in tasks.tasks():
+        onnx, whose = _is_onnx(repo, task.dnn), normalizing(repo, task.dnn)
+        for way, place in _ways(device):
+            for who in whose:
+                made |= _task(task, way, place=place, who=who)
+                if onnx and place == "server" and not task.dnn.input.encoded:
+                    made |= _fused(task, way, who=who)
+        if len(whose) > 1:
+            made[task.dnn.of_pixels().model] = _dnn(task.dnn.of_pixels(), mark=MARK)
     return made
+
+
+def normalizing(repo: Path, dnn: Dnn) -> tuple[str, ...]:
+    """Return who can normalize for the DNN: of NORMALIZES the second only one in ONNX."""
+    return NORMALIZES if dnn.input.normalized and _is_onnx(repo, dnn) else NORMALIZES[:1]
+
+
+def _is_onnx(repo: Path, dnn: Dnn) -> bool:
+    """Whether onnxruntime runs the DNN, as it does unless its configuration says something else."""
+    config = repo / dnn.model / _CONFIG
+    return not config.exists() or 'backend: "onnxruntime"' in config.read_text()
 
 
 def _ways(device: Device) -> list[tuple[str, str]]:
@@ -75,22 +94,32 @@ def _ways(device: Device) -> list[tuple[str, str]]:
     return [*((way, "server") for way in WAYS), *[("dali", "server-gpu")] * (device.kind == "gpu")]
 
 
-def _dnn(dnn: Dnn) -> Files:
+def _dnn(dnn: Dnn, *, mark: str = DNN_MARK) -> Files:
     """The configuration of a DNN in ONNX."""
     config = ModelConfig(name=dnn.model, max_batch_size=dnn.batch)
     _state(config.input, dnn, dnn.inputs)
     _state(config.output, dnn, dnn.outputs)
-    threads = dict.fromkeys(("intra_op_thread_count", "inter_op_thread_count"), "1")
-    return {_CONFIG: _text(config, mark=DNN_MARK, backend="onnxruntime", **threads)}
+    return {_CONFIG: _text(config, mark=mark, backend="onnxruntime", **_THREADS)}
 
 
-def _task(task: Task, way: str, *, place: str) -> dict[str, Files]:
+def _fused(task: Task, way: str, *, who: str) -> dict[str, Files]:
+    """The folder of preprocessing and DNN in one model."""
+    name, dnn = served.fused(task.name, way, normalize=who), task.dnn
+    config = _takes_jpeg(name, dnn)
+    _state(config.output, dnn, [*dnn.outputs, _SIZE, _TRAIL, _ANSWER])
+    told = {"task": task.name, "way": way, "normalize": who}
+    return {name: _python(config, "fused", **told, **_THREADS)}
+
+
+def _task(task: Task, way: str, *, place: str, who: str) -> dict[str, Files]:
     """The folder that preprocesses, and the ensemble; DALI takes no timestamps."""
-    model = served.preprocessing(task.name, way, place=place)
-    whole = served.ensemble(task.name, way, place=place)
-    dnn, handed = task.dnn, served.handed(task.dnn)
+    model = served.preprocessing(task.name, way, place=place, normalize=who)
+    whole = served.ensemble(task.name, way, place=place, normalize=who)
+    dnn = task.normalized_by(who).dnn
+    handed = served.handed(dnn)
     extras = [_SIZE] if way == "dali" else [_SIZE, _TRAIL]
-    ensemble, preprocessing = _takes_jpeg(whole, dnn), _takes_jpeg(model, dnn)
+    ensemble = _takes_jpeg(whole, dnn, ragged=False)
+    preprocessing = _takes_jpeg(model, dnn)
     ensemble.platform = "ensemble"
     for name, taken, given in (
         (model, {"jpeg": "jpeg"}, [*handed.values(), *(each.name for each in extras)]),
@@ -107,14 +136,15 @@ def _task(task: Task, way: str, *, place: str) -> dict[str, Files]:
     if way == "dali":
         files = {_CONFIG: _text(preprocessing, backend="dali", num_threads="1")}
     else:
-        files = _python(preprocessing, "preprocess", task=task.name, way=way)
+        told = {"task": task.name, "way": way, "normalize": who}
+        files = _python(preprocessing, "preprocess", **told)
     return {model: files, whole: {_CONFIG: _text(ensemble)}}
 
 
-def _takes_jpeg(name: str, dnn: Dnn) -> Any:
+def _takes_jpeg(name: str, dnn: Dnn, *, ragged: bool = True) -> Any:
     """The configuration, without outputs, of what takes encoded images for a DNN."""
     config = ModelConfig(name=name, max_batch_size=dnn.batch)
-    ragged = dnn.batch > 0 and name.startswith("preprocess_")
+    ragged = ragged and dnn.batch > 0
     dims = [-1] if dnn.batch else [1, -1]
     config.input.add(name="jpeg", data_type="TYPE_UINT8", dims=dims, allow_ragged_batch=ragged)
     return config

@@ -87,7 +87,7 @@ def _normalized(pixels: Any, model_input: ModelInput) -> Any:
         crop_pos_x=0.0,
         crop_pos_y=0.0,
         out_of_bounds_policy="pad",
-        fill_values=0.0,
+        fill_values=model_input.fill or 0.0,
         **scaled,
     )
 

@@ -1,5 +1,6 @@
 """How many instances of each model Triton serves, and on what: `configs/sized.pbtxt` of each."""
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -18,8 +19,15 @@ SIZED = "sized"
 PLAN = "model.plan"
 """A DNN as TensorRT runs it, beside its model.onnx."""
 
-_THREADS = {"onnxruntime": ("intra_op_thread_count", 0), "dali": ("num_threads", 1)}
-"""The parameter with which a backend is told its threads, and how many without it."""
+_OF_DNNS = "intra_op_thread_count"
+_THREADS = {
+    "onnxruntime": (_OF_DNNS, 0),
+    "dali": ("num_threads", 1),
+    "python": (_OF_DNNS, 1),
+}
+"""The parameter with which a backend is told its threads, and how many without it. A Python model
+that has it runs a DNN.
+"""
 
 _PER_GPU = 2
 """Instances of a DNN on each GPU: one copies its tensors while the other computes."""
@@ -31,7 +39,8 @@ class Sizes:
 
     `preprocess`: of each preprocessing model; with GPUs of each model that stays on the CPU.
     `inference`: of every other model; with GPUs, on each of them, of each model that runs there:
-    the DNNs, and what preprocesses on the GPU.
+    the DNNs, and what preprocesses on the GPU. A fused model, whose DNN is on a GPU, also
+    preprocesses: with GPUs it has at least as many instances as `preprocess`, over all GPUs.
     `threads`: that each instance of a DNN computes with on the CPU; as its configuration says where
     it is None.
     """
@@ -107,11 +116,12 @@ def size(repository: Path, sizes: Sizes, *, plans: bool) -> None:
         if "instance_group" in text or "ensemble_scheduling" in text:
             continue
         on_gpu = sizes.device.kind == "gpu" and _can_use_gpu(config.parent.name, text)
-        if sizes.threads and _backend(text) == "onnxruntime":
+        if sizes.threads and _runs_dnn(text):
             text = _with_threads(text, sizes.threads)
         if on_gpu and plans and (config.parent / "1" / PLAN).exists():
             text = _by_tensorrt(text)
-        instances = _instances(config.parent.name, sizes, on_gpu=on_gpu)
+        fused = _backend(text) == "python" and _runs_dnn(text)
+        instances = _instances(config.parent.name, sizes, on_gpu=on_gpu, fused=fused)
         sized = config.parent / "configs" / f"{SIZED}.pbtxt"
         text = f"{text}\ninstance_group [ {{ {instances} }} ]\n"
         if sized.exists() and sized.read_text() == text:
@@ -122,18 +132,25 @@ def size(repository: Path, sizes: Sizes, *, plans: bool) -> None:
         partial.replace(sized)
 
 
-def _instances(model: str, sizes: Sizes, *, on_gpu: bool) -> str:
+def _instances(model: str, sizes: Sizes, *, on_gpu: bool, fused: bool) -> str:
     if on_gpu:
         gpus = ", ".join(map(str, sizes.device.gpus))
-        return f"count: {sizes.inference} kind: KIND_GPU gpus: [ {gpus} ]"
+        least = math.ceil(sizes.preprocess / len(sizes.device.gpus)) if fused else 1
+        return f"count: {max(sizes.inference, least)} kind: KIND_GPU gpus: [ {gpus} ]"
     everything_is_here = sizes.device.kind == "cpu"
     infers = everything_is_here and not model.startswith("preprocess_")
     return f"count: {sizes.inference if infers else sizes.preprocess} kind: KIND_CPU"
 
 
 def _can_use_gpu(model: str, config: str) -> bool:
-    """Python models compute on the CPU, and DALI's graph says itself where it runs."""
-    return _backend(config) not in ("python", "dali") or preprocesses_on_gpu(model)
+    """Python models without a DNN compute on the CPU; DALI's graph says itself where it runs."""
+    computes = _backend(config) not in ("python", "dali") or _runs_dnn(config)
+    return computes or preprocesses_on_gpu(model)
+
+
+def _runs_dnn(config: str) -> bool:
+    """Whether it is a DNN's, or a Python model's that runs one itself."""
+    return _backend(config) == "onnxruntime" or _OF_DNNS in config
 
 
 def _backend(config: str) -> str:
@@ -143,9 +160,8 @@ def _backend(config: str) -> str:
 
 def _with_threads(config: str, threads: int) -> str:
     """The configuration of a DNN whose instances compute with so many threads each."""
-    name, _ = _THREADS["onnxruntime"]
     made = _read(config)
-    made.parameters[name].string_value = str(threads)
+    made.parameters[_OF_DNNS].string_value = str(threads)
     return _written(made)
 
 

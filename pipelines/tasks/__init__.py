@@ -18,7 +18,14 @@ import numpy.typing as npt
 from pipelines import paths
 from pipelines.errors import VisiontaxError
 from pipelines.tasks.description import FILE, Constant, Description, Tensor, described
-from pipelines.tasks.tensors import TYPES, ModelInput, Pixels, Tensors, TensorSpec
+from pipelines.tasks.tensors import (
+    OF_PIXELS,
+    TYPES,
+    ModelInput,
+    Pixels,
+    Tensors,
+    TensorSpec,
+)
 
 Regions = npt.NDArray[np.float32]
 """[n, k]: a region a row, in pixels of the upright image; a chain's own columns, score last."""
@@ -70,6 +77,10 @@ class Dnn:
             for spec in largest
         ]
 
+    def of_pixels(self) -> "Dnn":
+        """Return the DNN that normalizes pixels itself, and is else the same."""
+        return replace(self, model=f"{self.model}{OF_PIXELS}", input=self.input.of_pixels())
+
     def of_one(self, outputs: Tensors, number: int) -> Tensors:
         """Return what the outputs of a batch say of one image."""
         return {
@@ -82,12 +93,17 @@ class Task:
     """One DNN's task.
 
     `answer` takes the outputs of one image (shapes as in `dnn.outputs`) and the width and height of
-    the upright image in pixels.
+    the upright image in pixels. `kind` is one of KINDS.
     """
 
     name: str
     dnn: Dnn
     answer: Callable[[Tensors, tuple[int, int]], Any]
+    kind: str = "tensor"
+
+    def normalized_by(self, who: str) -> "Task":
+        """Return the task with the DNN that takes what is normalized by one of NORMALIZES."""
+        return replace(self, dnn=self.dnn.of_pixels()) if who == "dnn" else self
 
 
 @dataclass(frozen=True)
@@ -233,7 +249,7 @@ def task_of(model: str, about: Description) -> Task:
         inspect.getcallargs(function, {}, (1, 1), dnn=dnn, **options)
     except TypeError as error:
         raise VisiontaxError(f"{file}: an option of [answer]: {error}") from error
-    return Task(about.pipeline, dnn, functools.partial(function, dnn=dnn, **options))
+    return Task(about.pipeline, dnn, functools.partial(function, dnn=dnn, **options), kind)
 
 
 @functools.cache

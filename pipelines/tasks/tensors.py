@@ -1,10 +1,12 @@
 """What a DNN gives, tensors by name, and what it wants of an image: how large, which part, in which
 order of colours, as which numbers.
 
-A part of the image smaller than the input lies at its top left, and the rest of the tensor is 0.
+A part of the image smaller than the input lies at its top left, and the rest of the tensor is 0, or
+`fill`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -49,6 +51,14 @@ FED = ("fp32", "fp16", "uint8")
 ENCODED = ("bytes", "encoded")
 """What an input is called that takes the image's file: as one element of bytes, or as UINT8."""
 
+NORMALIZES = ("preprocess", "dnn")
+"""Who makes numbers about 0 of pixels: what preprocesses, or the first nodes of the DNN's graph, to
+which the tensor then goes as uint8.
+"""
+
+OF_PIXELS = "_uint8"
+"""What names of models end in that have to do with DNNs which normalize pixels themselves."""
+
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as every library here makes gray of RGB
 
 
@@ -87,7 +97,8 @@ class ModelInput:
 
     White is `range`; `mean` is subtracted from that and the rest divided by `deviation`, a number a
     channel in the order of `colour`. An input of type "uint8" takes 0..255 as they are, one of the
-    types ENCODED the image's file as it is: then none of the rest matters.
+    types ENCODED the image's file as it is: then none of the rest matters. `fill` is what the
+    tensor has where there is no image, a number a channel; empty for 0.
     """
 
     height: int
@@ -100,6 +111,7 @@ class ModelInput:
     layout: Layout = "NCHW"
     type: str = "fp32"
     name: str = "input"
+    fill: tuple[int, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -110,6 +122,19 @@ class ModelInput:
     def encoded(self) -> bool:
         """Whether it takes the image's file."""
         return self.type in ENCODED
+
+    @property
+    def normalized(self) -> bool:
+        """Whether it takes numbers that mean and deviation were applied to."""
+        return self.type in ("fp32", "fp16")
+
+    def of_pixels(self) -> "ModelInput":
+        """Return the same input for a DNN that applies mean and deviation itself.
+
+        What is filled up has the level that becomes 0, to the nearest whole number.
+        """
+        levels = (round(255 / self.range * mean) for mean in self.mean)
+        return replace(self, type="uint8", fill=tuple(min(255, max(0, one)) for one in levels))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -143,7 +168,7 @@ class ModelInput:
         pairs = zip(self.mean, self.deviation, strict=True)
         return self._each([m / s for m, s in pairs])
 
-    def _each(self, values: list[float]) -> npt.NDArray[np.float32]:
+    def _each(self, values: Sequence[float]) -> npt.NDArray[np.float32]:
         """A number a channel, so that NumPy applies it to each pixel."""
         return np.array(values, np.float32).reshape((-1, 1, 1) if self.layout == "NCHW" else (-1,))
 
@@ -159,6 +184,8 @@ class ModelInput:
         seen = self._coloured(pixels)
         whole = (height, width) == (self.height, self.width)
         tensor: Tensor = (np.empty if whole else np.zeros)(self.shape, TYPES[self.type])
+        if self.fill and not whole:
+            tensor[:] = self._each(self.fill)
         if self.layout == "NCHW":
             seen, part = seen.transpose(2, 0, 1), tensor[:, :height, :width]
         else:

@@ -50,7 +50,7 @@ class Ready(Asking):
 
     def __init__(self, engine: Engine, setup: Setup) -> None:
         super().__init__(engine)
-        dnn = tasks.task(setup.pipeline).dnn
+        dnn = setup.task.dnn
         noise = np.random.default_rng(1)
         shape = (1, *dnn.input.shape)
         if dnn.input.type == "uint8":

@@ -6,7 +6,7 @@ from pipelines.engines.serving import TITLES
 from pipelines.tasks import served
 from pipelines.topologies.asking import Direct, Fused, Preprocessing, Ready, Single
 from pipelines.topologies.outcome import Pipeline
-from pipelines.topologies.scenario import NOBODY, Setup
+from pipelines.topologies.scenario import FUSED, NOBODY, Setup
 
 
 def pipeline(setup: Setup) -> Pipeline:
@@ -18,7 +18,8 @@ def pipeline(setup: Setup) -> Pipeline:
 
         return Brokered(setup)
     lone = Ready if setup.alone else Preprocessing if setup.only else Single
-    kinds = {"fused": Fused, "direct": Direct, None: lone}
+    chained: dict[str, type[Fused] | type[Direct]] = {FUSED: Fused, "direct": Direct}
+    kind = chained[str(setup.topology)] if tasks.is_chain(setup.pipeline) else lone
     server = TITLES[setup.served_by] if setup.named else ""
     asked = engine(
         setup.transport,
@@ -27,7 +28,7 @@ def pipeline(setup: Setup) -> Pipeline:
         service_times=setup.service_times,
         server=server,
     )
-    return kinds[setup.topology](asked, setup)
+    return kind(asked, setup)
 
 
 def models(*setups: Setup) -> list[str]:
@@ -36,15 +37,18 @@ def models(*setups: Setup) -> list[str]:
 
 
 def _models(setup: Setup) -> list[str]:
-    first = tasks.first_task(setup.pipeline)
+    first, chain, way = setup.task, tasks.is_chain(setup.pipeline), setup.preprocess
+    names = {"place": setup.place, "normalize": setup.normalize}
     if setup.only and setup.place != "client":
-        return [served.preprocessing(first.name, setup.preprocess, place=setup.place)]
+        return [served.preprocessing(first.name, way, **names)]
+    if setup.topology == FUSED and not chain:
+        return [served.fused(first.name, way, normalize=setup.normalize)]
     asked = [first.dnn.model]
-    if setup.topology == "fused":
-        asked.append(f"{setup.pipeline}_{setup.preprocess}")
+    if setup.topology == FUSED:
+        asked.append(f"{setup.pipeline}_{way}")
     elif setup.place not in ("client", NOBODY):
-        asked.append(served.ensemble(first.name, setup.preprocess, place=setup.place))
-    if tasks.is_chain(setup.pipeline):
+        asked.append(served.ensemble(first.name, way, **names))
+    if chain:
         asked.append(tasks.chain(setup.pipeline).second.model)
     return asked
 
@@ -55,14 +59,15 @@ def stages(*setups: Setup) -> dict[str, str]:
 
 
 def _stages(setup: Setup) -> dict[str, str]:
-    pipeline, preprocess = setup.pipeline, setup.preprocess
-    first = tasks.first_task(pipeline)
-    named = {
-        served.preprocessing(first.name, preprocess): "preprocess",
-        first.dnn.model: "inference",
-    }
-    if preprocess == "dali":
-        named[served.preprocessing(first.name, preprocess, place="server-gpu")] = "preprocess"
+    pipeline, preprocess, normalize = setup.pipeline, setup.preprocess, setup.normalize
+    first = setup.task
+    if setup.topology == FUSED and not tasks.is_chain(pipeline):
+        return {served.fused(first.name, preprocess, normalize=normalize): "inference"}
+    places = ("server", "server-gpu") if preprocess == "dali" else ("server",)
+    named = {first.dnn.model: "inference"}
+    for place in places:
+        name = served.preprocessing(first.name, preprocess, place=place, normalize=normalize)
+        named[name] = "preprocess"
     if tasks.is_chain(pipeline):
         named[tasks.chain(pipeline).second.model] = "inference"
         named[f"{pipeline}_{preprocess}"] = "preprocess"  # its own spans say more than the box

@@ -14,6 +14,9 @@ from pipelines.tasks.tensors import TensorSpec
 TRAIL = TensorSpec("trail", np.uint8, (1 << 16,))
 """The output in which a Python model of ours sends its Trail along, packed, at most this long."""
 
+ANSWER = TensorSpec("answer", np.uint8, (1 << 22,))
+"""The output in which a fused model sends an encoded answer, at most this long."""
+
 _trails = msgspec.msgpack.Decoder(Trail)
 
 

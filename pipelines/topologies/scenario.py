@@ -22,13 +22,18 @@ from pipelines.engines.engine import SERVICE_S, SERVICE_TIMES
 from pipelines.engines.serving import SERVERS, TRITON
 from pipelines.errors import VisiontaxError
 from pipelines.preprocess.choose import WAYS
+from pipelines.tasks.tensors import NORMALIZES
 
 PLACES = ("server", "server-gpu", "client")
 """Where the first DNN's input is made: in Triton, on its CPU or its GPU, or by who asks Triton."""
 
-BROKERLESS = ("fused", "direct")
+FUSED = "fused"
+BROKERLESS = (FUSED, "direct")
 TOPOLOGIES = (*BROKERLESS, *BROKERS)
-"""How a chain's two DNNs are connected."""
+"""How a chain's two DNNs are connected; FUSED also one DNN with its preprocessing."""
+
+ANSWERS = ("tensors", "encoded")
+"""What a server sends back: the DNN's outputs, or the answer that is made of them."""
 
 DEFAULT_TOPOLOGY = "direct"
 
@@ -186,8 +191,30 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
     topology: Annotated[
         str | None,
-        Setting("How a chain's DNNs are connected.", known=TOPOLOGIES, otherwise="direct", rank=6),
+        Setting(
+            "How a chain's DNNs are connected; of one DNN fused: with its preprocessing in one "
+            "model, in place of an ensemble.",
+            known=TOPOLOGIES,
+            otherwise="direct of a chain",
+            rank=6,
+        ),
     ] = None
+    normalize: Annotated[
+        str,
+        Setting(
+            "Who normalizes: what preprocesses, or the DNN, to which pixels then go as uint8.",
+            known=NORMALIZES,
+            default=NORMALIZES[0],
+        ),
+    ] = NORMALIZES[0]
+    answers: Annotated[
+        str,
+        Setting(
+            "What a fused model of one DNN sends back: its tensors, or the answer made of them.",
+            known=ANSWERS,
+            default=ANSWERS[0],
+        ),
+    ] = ANSWERS[0]
     broker: Annotated[
         str | None,
         Setting(
@@ -236,6 +263,11 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         return self.topology not in (None, *BROKERLESS)
 
     @property
+    def task(self) -> tasks.Task:
+        """The pipeline's task, of a chain its first."""
+        return tasks.first_task(self.pipeline).normalized_by(self.normalize)
+
+    @property
     def alone(self) -> bool:
         """Whether the DNN is asked with a ready tensor."""
         return self.place == NOBODY
@@ -278,16 +310,49 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
                 hint="use --preprocess dali, or --place server",
             )
         self._check_only(chain=chain)
-        if chain is (self.topology is None):
-            has = "two DNNs, so it needs a" if chain else "one DNN, so it has no"
+        if chain and self.topology is None:
             raise VisiontaxError(
-                f"{self.pipeline} has {has} topology",
-                hint=f"known: {', '.join(TOPOLOGIES)}" if chain else "leave --topology out",
+                f"{self.pipeline} has two DNNs, so it needs a topology",
+                hint=f"known: {', '.join(TOPOLOGIES)}",
             )
-        if self.topology == "fused" and self.place != "server":
+        if not chain and self.topology not in (None, FUSED):
+            raise VisiontaxError(
+                f"{self.pipeline} has one DNN, so it has no topology but {FUSED}",
+                hint="leave --topology out",
+            )
+        self._check_fused(chain=chain)
+        self._check_normalize(chain=chain)
+
+    def _check_fused(self, *, chain: bool) -> None:
+        if self.topology != FUSED:
+            if self.answers != "tensors":
+                raise VisiontaxError(
+                    "only a fused model makes answers of tensors", hint=f"use --topology {FUSED}"
+                )
+        elif self.place != "server":
             raise VisiontaxError(
                 "the topology fused preprocesses on the server's CPU", hint="use --place server"
             )
+        elif self.named:
+            raise VisiontaxError(
+                f"{serving.TITLES[self.served_by]} does both steps in one process anyway",
+                hint="leave --topology out",
+            )
+        elif self.only or (not chain and self.task.dnn.input.encoded):
+            raise VisiontaxError("there are no two steps to fuse", hint="leave --topology out")
+        elif chain and self.answers != "tensors":
+            raise VisiontaxError("a chain's answers are encoded anyway", hint="leave --answers out")
+
+    def _check_normalize(self, *, chain: bool) -> None:
+        if self.normalize == "preprocess":
+            return
+        if chain or self.named:
+            wrong = "it is of pipelines of one DNN, which Triton serves"
+        elif not tasks.first_task(self.pipeline).dnn.input.normalized:
+            wrong = f"the DNN of {self.pipeline} takes what is not normalized"
+        else:
+            return
+        raise VisiontaxError(f"no DNN that normalizes: {wrong}", hint="leave --normalize out")
 
     def _check_only(self, *, chain: bool) -> None:
         if self.only is None:

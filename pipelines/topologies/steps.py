@@ -15,11 +15,10 @@ from pipelines.engines.engine import Engine
 from pipelines.preprocess.offload import run_of
 from pipelines.preprocess.ways import Preprocessed, own
 from pipelines.spans import Span
-from pipelines.tasks import Chain, Regions
-from pipelines.tasks.served import ensemble, preprocessing
+from pipelines.tasks import Chain, Regions, encoded, served
 from pipelines.tasks.tensors import Pixels, Tensors, TensorSpec
-from pipelines.topologies.outcome import TRAIL, Outcome
-from pipelines.topologies.scenario import MOST_CROPS, Setup
+from pipelines.topologies.outcome import ANSWER, TRAIL, Outcome
+from pipelines.topologies.scenario import FUSED, MOST_CROPS, Setup
 
 Crops = npt.NDArray[np.uint8]
 """[n, height, width, 3], RGB, in the size of the second DNN's input."""
@@ -32,25 +31,30 @@ _UNKNOWN = (1, 1)
 class FirstStage:
     """Asks a task's DNN about one image after the other.
 
-    With the places "server" and "server-gpu" an ensemble takes the JPEG, or the DNN itself does;
-    with "client" this process preprocesses, and the DNN takes the tensor. `where` names this
-    process in the spans: the client works on real threads, the others do at once.
+    With the places "server" and "server-gpu" an ensemble or a fused model takes the JPEG, or the
+    DNN itself does; with "client" this process preprocesses, and the DNN takes the tensor. `where`
+    names this process in the spans: the client works on real threads, the others do at once.
     """
 
     def __init__(self, engine: Engine, setup: Setup, *, where: str) -> None:
-        task, place = tasks.first_task(setup.pipeline), setup.place
-        self._engine, self._answer, self._where = engine, task.answer, where
+        task, place, fused = setup.task, setup.place, setup.topology == FUSED
+        self._engine, self._task, self._where = engine, task, where
         self._run, self._here = run_of(where), place == "client"
-        self._preparing = preprocessing(task.name, setup.preprocess, place=place)
+        names = {"place": place, "normalize": setup.normalize}
+        self._preparing = served.preprocessing(task.name, setup.preprocess, **names)
         self._dnn, self._model = task.dnn, task.dnn.model
         self._outputs = self._dnn.asked(1)
         self._as_is = self._dnn.input.encoded
         if not self._here and not self._as_is:
-            self._model = ensemble(task.name, setup.preprocess, place=place)
-            extras = [TensorSpec("size", np.int64, (1, 2))]
-            if setup.preprocess != "dali":  # DALI's graph cannot say where its time went
-                extras.append(replace(TRAIL, shape=(1, *TRAIL.shape)))
+            self._model = served.ensemble(task.name, setup.preprocess, **names)
+            extras, trail = [TensorSpec("size", np.int64, (1, 2))], _of_one(TRAIL)
+            if fused or setup.preprocess != "dali":  # its graph cannot say where its time went
+                extras.append(trail)
             self._outputs, self._extras = self._outputs + extras, extras
+            if fused:
+                self._model = served.fused(task.name, setup.preprocess, normalize=setup.normalize)
+            if setup.answers == "encoded":
+                self._outputs = [_of_one(ANSWER), trail]
         keep_pixels = tasks.is_chain(setup.pipeline)  # for its crops
         self._own = partial(own, setup.preprocess, task.dnn.input, keep_pixels=keep_pixels)
 
@@ -70,15 +74,19 @@ class FirstStage:
             inputs, size = self._dnn.feed(self._dnn.input.file(image)[None]), _UNKNOWN
         else:
             inputs = {"jpeg": np.frombuffer(image, np.uint8)[None]}
+            size = _UNKNOWN
         exchange = self._engine.infer(
             self._model, inputs, outputs=self._outputs, request_id=request_id
         )
         outcome.add(exchange, id=request_id, where=self._where)
-        tensors = self._dnn.of_one(exchange.outputs, 0)
-        if not self._here and not self._as_is:
-            height, width = (max(1, int(side)) for side in tensors["size"])  # the fake says 0
-            size = (width, height)
-        answer = self._answer(tensors, size)
+        if ANSWER.name in exchange.outputs:
+            answer = encoded.decode(self._task, exchange.outputs[ANSWER.name][0])
+        else:
+            tensors = self._dnn.of_one(exchange.outputs, 0)
+            if not self._here and not self._as_is:
+                height, width = (max(1, int(side)) for side in tensors["size"])  # the fake says 0
+                size = (width, height)
+            answer = self._task.answer(tensors, size)
         done_ns = time.monotonic_ns()
         outcome.spans.append(Span("postprocess", exchange.end_ns, done_ns, self._where))
         return answer, pixels
@@ -102,6 +110,10 @@ class FirstStage:
 
     def _preprocess(self, image: bytes) -> Preprocessed:
         return self._own()(image)
+
+
+def _of_one(spec: TensorSpec) -> TensorSpec:
+    return replace(spec, shape=(1, *spec.shape))
 
 
 class FirstOfChain:

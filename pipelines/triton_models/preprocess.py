@@ -1,4 +1,4 @@
-"""The Python model behind every `triton_repo/preprocess_<task>_opencv` and `_pillow`.
+"""The Python model behind every `triton_repo/preprocess_<task>_<way>` that is no graph of DALI's.
 
 Input `jpeg` is UINT8 [-1]. Outputs are `tensor`, what the task's DNN takes, and its constants;
 `size`, INT64 [2], the upright image's height and width; and `trail`, UINT8 [-1]: a packed Trail.
@@ -24,11 +24,14 @@ class TritonPythonModel:
     """One instance: a process of its own, preprocessing one image after the other."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the task and the way from the model's parameters of these names."""
+        """Read the task, the way and who normalizes from the parameters of these names."""
         config = json.loads(args["model_config"])
-        task, preprocess = (config["parameters"][name]["string_value"] for name in ("task", "way"))
+        task, preprocess, normalize = (
+            config["parameters"][name]["string_value"] for name in ("task", "way", "normalize")
+        )
         self._name = args["model_name"]
-        self._dnn = tasks.task(task).dnn
+        self._task = tasks.task(task).normalized_by(normalize)
+        self._dnn = self._task.dnn
         self._preprocess = preprocessor(preprocess, self._dnn.input)
 
     def execute(self, requests: list[Any]) -> list[Any]:

@@ -22,7 +22,7 @@ from pipelines.errors import VisiontaxError
 from pipelines.preprocess.choose import WAYS
 from pipelines.tasks import SHIPPED, dnn_of, served, task_of
 from pipelines.tasks.description import FILE, Description
-from pipelines.tasks.tensors import TYPES
+from pipelines.tasks.tensors import NORMALIZES, OF_PIXELS, TYPES
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _CONFIG = "config.pbtxt"
@@ -178,10 +178,13 @@ def remove(name: str) -> list[Path]:
 
 def _folders(name: str) -> list[Path]:
     """The folders of a task in the repository, its DNN's first."""
-    kinds = itertools.product(
-        WAYS, ("server", "server-gpu"), (served.ensemble, served.preprocessing)
-    )
-    models = [name, *(of(name, way, place=at) for way, at, of in kinds)]
+    models = [name, f"{name}{OF_PIXELS}"]
+    for way, who in itertools.product(WAYS, NORMALIZES):
+        models.append(served.fused(name, way, normalize=who))
+        for at, of in itertools.product(
+            ("server", "server-gpu"), (served.ensemble, served.preprocessing)
+        ):
+            models.append(of(name, way, place=at, normalize=who))
     return [paths.REPOSITORY / model for model in dict.fromkeys(models)]
 
 
