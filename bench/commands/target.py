@@ -38,6 +38,8 @@ NOT_OF_ATTACHED = (
         "service_s",
         "service_times",
         "topology",
+        "normalize",
+        "answers",
         "broker",
         "crops",
         "claims",

@@ -19,6 +19,8 @@ from bench.record.scenario import Settings
 from pipelines.engines.serving import TRITON
 from pipelines.servers.sizing import Served
 from pipelines.spans import HOP, OTHER, SERVER
+from pipelines.tasks.tensors import NORMALIZES
+from pipelines.topologies.scenario import ANSWERS
 
 SCHEMA = 3
 """Of what `bench report --format json` prints."""
@@ -75,13 +77,13 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     a request passes them, end with `other`, and leave out stages that took no time. The shares of
     each sum to 1. `latency_ms` and `tail_latency_ms` are None, and the stages empty, when no
     request succeeded. `errors` of the `requests` failed. Only chains have a
-    `topology`; `crops`, how they travel, the `workers` of each stage, the second's `batch`, and
-    `broker_share`, the part of the latency spent with the broker, are None where there is no
-    broker. CPU shares are of one core, the generator's of its busiest process, the others' of all
-    together; None when there are no samples. `mix` is empty where all requests are of one pipeline,
-    and all images of one size class and format. `users` is 0 where it is not known: of a run that
-    was ingested, whose `notes` say what is not known besides. `served_by` is the name of the
-    server. `level` is how far the `server` that was attached to lets us see, and `counters` what it
+    `topology` that is not `fused`; `crops`, how they travel, the `workers` of each stage, the
+    second's `batch`, and `broker_share`, the part of the latency spent with the broker, are None
+    where there is no broker. CPU shares are of one core, the generator's of its busiest process,
+    the others' of all together; None when there are no samples. `mix` is empty where all requests
+    are of one pipeline, and all images of one size class and format. `users` is 0 where it is not
+    known: of a run that was ingested, whose `notes` say what is not known besides. `served_by` is
+    the name of the server. `level` is how far the `server` that was attached to lets us see, and `counters` what it
     counted meanwhile; None of other runs, and where it does not count. `non_inference_share` is
     None too where the server is one stage.
 
@@ -151,6 +153,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     bytes_out: float | None = None
     models: dict[str, str] = {}
     served: dict[str, Served] = {}
+    normalize: str = NORMALIZES[0]
+    answers: str = ANSWERS[0]
     only: str | None = None
     megapixels: float | None = None
     energy: Energy | None = None
@@ -200,7 +204,7 @@ def summarise(
     slow = _tail(told)
     inside = ended(ledger, window_ns) if answered is None else answered
     copied = ["pipeline", "images", "preprocess", "place", "transport", "topology", "users"]
-    copied += ["served_by", "device", "only"]
+    copied += ["served_by", "device", "only", "normalize", "answers"]
     same: dict[str, Any] = {name: getattr(settings, name) for name in copied}
     for name in ("crops", "workers", "batch"):
         same[name] = getattr(settings, name) if settings.brokered else None

@@ -15,6 +15,7 @@ from pipelines.topologies.scenario import (
     BROKERLESS,
     DEFAULT_TOPOLOGY,
     DURATION,
+    FUSED,
     NOBODY,
     Setting,
     Setup,
@@ -120,10 +121,10 @@ TIMING = (*OPEN, "arrivals", "late", "think_s")
 class Settings(Setup, frozen=True, kw_only=True):
     """What was asked for.
 
-    Only chains have a `topology`, and only topologies with a broker have `broker`, `claims` and
-    workers. `device` is where the server ran the first DNN; the settings of SIZED are None unless
-    they were asked for. What asks for something of `pipeline`, which may be a mix, asks it of its
-    `parts`.
+    Only chains have a `topology` that is not FUSED, and only topologies with a broker have
+    `broker`, `claims` and workers. `device` is where the server ran the first DNN; the settings of
+    SIZED are None unless they were asked for. What asks for something of `pipeline`, which may be a
+    mix, asks it of its `parts`.
     """
 
     pipeline: Annotated[
@@ -293,8 +294,10 @@ class Settings(Setup, frozen=True, kw_only=True):
         elif self.brokered:
             wrong = f"the workers of {self.topology} are of one chain"
             hint = f"use --topology {' or '.join(BROKERLESS)}"
-        elif self.topology and not any(map(tasks.is_chain, weights_of(self.pipeline))):
-            wrong, hint = "no pipeline of it has a topology", "leave --topology out"
+        elif self.topology not in (None, FUSED) and not any(
+            map(tasks.is_chain, weights_of(self.pipeline))
+        ):
+            wrong, hint = f"no pipeline of it has a topology but {FUSED}", "leave --topology out"
         else:
             return
         raise VisiontaxError(f"{self.pipeline} is a mix, and {wrong}", hint=hint)
@@ -312,11 +315,18 @@ def parts(settings: Settings) -> dict[str, Settings]:
         name: msgspec.structs.replace(
             settings,
             pipeline=name,
-            topology=settings.topology if tasks.is_chain(name) else None,
             images=_usual_images(name) if own else settings.images,
+            **(_NOT_OF_CHAINS if tasks.is_chain(name) else _of_one_dnn(settings)),
         )
         for name in names
     }
+
+
+_NOT_OF_CHAINS: dict[str, Any] = {name: getattr(Setup(), name) for name in ("normalize", "answers")}
+
+
+def _of_one_dnn(settings: Settings) -> dict[str, Any]:
+    return {"topology": FUSED if settings.topology == FUSED else None}
 
 
 def _usual_images(pipeline: str) -> str:

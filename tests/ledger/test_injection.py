@@ -30,9 +30,9 @@ Made = Callable[[int], tuple[np.ndarray, Ledger]]
 """Makes a run of so many requests, and gives the number of each, and their ledger."""
 
 
-def plan(address: str, folder: Path) -> Plan:
+def plan(address: str, folder: Path, *, topology: str | None = None) -> Plan:
     """One user against the server."""
-    settings = scenario.Settings(server=address, warmup_s=0.3)
+    settings = scenario.Settings(server=address, topology=topology, warmup_s=0.3)
     return Plan(settings, duration_s=TIMEOUT_S, results=folder)
 
 
@@ -89,16 +89,17 @@ def assert_found(
     raise AssertionError((stage, wrong))
 
 
-@pytest.fixture(scope="module")
-def delayed(tmp_path_factory: pytest.TempPathFactory) -> Made:
+@pytest.fixture(scope="module", params=[None, "fused"], ids=["ensemble", "fused"])
+def delayed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Makes runs in which each fifth request is late in a place of its own, or remembers them."""
 
     @cache
     def make(enough: int) -> tuple[np.ndarray, Ledger]:
         folder = tmp_path_factory.mktemp("late")
-        with late_server(folder) as late:
+        with late_server(folder, topology=request.param) as late:
             late.wait_ready()
-            made = turns_and_ledger(load(plan(late.url, folder / "results"), enough=enough))
+            planned = plan(late.url, folder / "results", topology=request.param)
+            made = turns_and_ledger(load(planned, enough=enough))
             late.process.kill()
         return made
 

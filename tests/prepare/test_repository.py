@@ -1,5 +1,6 @@
 """The generated folders of the model repository: complete, consistent, and careful with others'."""
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ from google.protobuf import text_format
 from need import need_built
 from networks import DNNS, ROOT
 from processes import run
-from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from bench.prepare import repository
 from pipelines import tasks
 from pipelines.preprocess.choose import WAYS
 from pipelines.servers.device import parse
+from pipelines.tasks import served
+from pipelines.tasks.tensors import NORMALIZES
 
 TASKS = [task.name for task in tasks.tasks()]
 CHAINS = [chain.name for chain in tasks.chains()]
@@ -39,18 +42,22 @@ def tensors(values: Any) -> dict[str, tuple[int, list[int]]]:
 
 
 def test_every_task_and_chain_is_served_in_every_way(repo: Path) -> None:
-    served = {f"{name}_{way}" for name in TASKS + CHAINS for way in WAYS}
-    preprocesses = {f"preprocess_{name}_{way}" for name in TASKS for way in WAYS}
-    assert {folder.name for folder in repo.iterdir()} == served | preprocesses | set(DNNS)
-    assert all((repo / name / "1").is_dir() for name in served | preprocesses | set(DNNS))
+    chains = {f"{name}_{way}" for name in CHAINS for way in WAYS}
+    kinds = [served.ensemble, served.preprocessing, served.fused]
+    parts = itertools.product(kinds, TASKS, WAYS, NORMALIZES)
+    made = {of(name, way, normalize=who) for of, name, way, who in parts}
+    pixels = {task.dnn.of_pixels().model for task in tasks.tasks()}
+    assert {folder.name for folder in repo.iterdir()} == chains | made | pixels | set(DNNS)
+    assert all((folder / "1").is_dir() for folder in repo.iterdir())
 
 
+@pytest.mark.parametrize("normalize", NORMALIZES)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("task", TASKS)
 def test_an_ensemble_hands_on_what_its_models_take_and_give(
-    repo: Path, task: str, way: str
+    repo: Path, task: str, way: str, normalize: str
 ) -> None:
-    ensemble = config(repo, f"{task}_{way}")
+    ensemble = config(repo, served.ensemble(task, way, normalize=normalize))
     assert ensemble.platform == "ensemble"
     known = tensors(ensemble.input)
     for step in ensemble.ensemble_scheduling.step:
@@ -60,8 +67,31 @@ def test_an_ensemble_hands_on_what_its_models_take_and_give(
         assert {taken_as: known[name] for taken_as, name in step.input_map.items()} == taken
         known |= {name: given[given_as] for given_as, name in step.output_map.items()}
         assert set(step.output_map) == set(given), "an output goes nowhere"
+    kind, _ = known["tensor"]
+    assert kind == (DataType.TYPE_UINT8 if normalize == "dnn" else DataType.TYPE_FP32)
     del known["jpeg"], known["tensor"]
     assert tensors(ensemble.output) == known
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_fused_model_gives_what_the_ensemble_gives_and_the_answer(repo: Path, task: str) -> None:
+    fused, ensemble = (config(repo, of(task, "opencv")) for of in (served.fused, served.ensemble))
+    assert tensors(fused.input) == tensors(ensemble.input)
+    given = tensors(fused.output)
+    assert given.pop("answer") == (DataType.TYPE_UINT8, [-1])
+    assert given == tensors(ensemble.output)
+    assert fused.parameters["intra_op_thread_count"].string_value == "1"
+
+
+def test_what_onnxruntime_does_not_run_has_no_models_of_that(tmp_path: Path) -> None:
+    folder = tmp_path / "mobilenetv2"
+    folder.mkdir()
+    (folder / "config.pbtxt").write_text('name: "mobilenetv2" backend: "tensorflow"')
+    repository.write(tmp_path)
+    assert (tmp_path / "classification_opencv").is_dir()
+    assert not (tmp_path / "classification_fused_opencv").exists()
+    assert not (tmp_path / "mobilenetv2_uint8").exists()
+    assert (tmp_path / "centerface_uint8").exists()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -78,7 +108,9 @@ def test_models_of_ours_know_what_they_serve(repo: Path) -> None:
     for name, parameter in [*((f"preprocess_{t}", "task") for t in TASKS), ("faces", "chain")]:
         model = config(repo, f"{name}_pillow")
         values = {key: value.string_value for key, value in model.parameters.items()}
-        assert values == {parameter: name.removeprefix("preprocess_"), "way": "pillow"}
+        of_tasks = {"normalize": "preprocess"} if parameter == "task" else {}
+        name = name.removeprefix("preprocess_")
+        assert values == {parameter: name, "way": "pillow", **of_tasks}
         assert "TritonPythonModel" in (repo / model.name / "1" / "model.py").read_text()
     assert config(repo, "faces_dali").max_batch_size == 0
 
@@ -145,7 +177,8 @@ def on_gpu(tmp_path: Path) -> Path:
 
 def test_a_gpu_has_folders_of_its_own_beside_the_others(repo: Path, on_gpu: Path) -> None:
     ours = {folder.name for folder in repo.iterdir()}
-    added = {f"{name}_dali_gpu" for task in TASKS for name in (task, f"preprocess_{task}")}
+    kinds = itertools.product((served.ensemble, served.preprocessing), TASKS, NORMALIZES)
+    added = {of(task, "dali", place="server-gpu", normalize=who) for of, task, who in kinds}
     assert {folder.name for folder in on_gpu.iterdir()} == ours | added
     for task in TASKS:
         ensemble, on_cpu = (config(on_gpu, f"{task}_dali{where}") for where in ("_gpu", ""))

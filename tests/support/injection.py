@@ -18,6 +18,8 @@ from pathlib import Path
 
 from pipelines import paths, processes
 from pipelines.servers import triton
+from pipelines.topologies import choose
+from pipelines.topologies.scenario import Setup
 
 DELAY_NS = 20_000_000
 PLACES = (None, "decode", "resize", "normalize", "inference")
@@ -43,7 +45,8 @@ _PREPROCESS = (
     + """
 from pipelines.tasks.tensors import ModelInput
 from pipelines.preprocess.ways import OpenCV
-from pipelines.triton_models.preprocess import TritonPythonModel
+from pipelines.triton_models.network import Network
+from pipelines.triton_models.{module} import TritonPythonModel
 
 
 def _late(owner, step, turn):
@@ -59,9 +62,8 @@ def _late(owner, step, turn):
     setattr(owner, step, run)
 
 
-for number, (owner, step) in enumerate(
-    ((OpenCV, "decode"), (OpenCV, "resize"), (ModelInput, "normalize")), start=1
-):
+steps = ((OpenCV, "decode"), (OpenCV, "resize"), (ModelInput, "normalize"), (Network, "_run"))
+for number, (owner, step) in enumerate(steps, start=1):
     _late(owner, step, number)
 """
 )
@@ -69,7 +71,7 @@ for number, (owner, step) in enumerate(
 _INFERENCE = (
     _ON_TURN
     + """
-_run = TritonPythonModel._run
+_run = Network._run
 
 
 def _late(self, tensors):
@@ -79,7 +81,7 @@ def _late(self, tensors):
     return _run(self, tensors)
 
 
-TritonPythonModel._run = _late
+Network._run = _late
 """
 )
 
@@ -106,9 +108,10 @@ LateUser.tasks = [ask]
 )
 
 
-def _filled(template: str, *, first: int) -> str:
+def _filled(template: str, *, first: int, module: str = "") -> str:
     """The template, with the number of requests that were made when its own counting begins."""
-    filled = template.replace("{delay_ns}", str(DELAY_NS)).replace("{places}", str(len(PLACES)))
+    filled = template.replace("{module}", module)
+    filled = filled.replace("{delay_ns}", str(DELAY_NS)).replace("{places}", str(len(PLACES)))
     return filled.replace("{first}", str(first))
 
 
@@ -119,14 +122,18 @@ def late_locustfile(folder: Path) -> Path:
     return path
 
 
-def late_server(folder: Path) -> triton.Server:
+MODELS = {None: "preprocess_classification_opencv", "fused": "classification_fused_opencv"}
+"""What delays, by the topology."""
+
+
+def late_server(folder: Path, *, topology: str | None = None) -> triton.Server:
     """Start a server with one instance of each model that delays as PLACES says."""
     repository, backends = folder / "repository", folder / "backends"
     shutil.copytree(paths.REPOSITORY, repository)
     shutil.copytree(paths.BACKENDS, backends)
-    (repository / "preprocess_classification_opencv" / "1" / "model.py").write_text(
-        _filled(_PREPROCESS, first=BEFORE)
-    )
+    file = repository / MODELS[topology] / "1" / "model.py"
+    file.unlink()  # it may be a link
+    file.write_text(_filled(_PREPROCESS, first=BEFORE, module=topology or "preprocess"))
     with (backends / "onnxruntime" / "model.py").open("a") as file:
         file.write(_filled(_INFERENCE, first=BEFORE))
     return triton.start(
@@ -134,7 +141,7 @@ def late_server(folder: Path) -> triton.Server:
         repository=repository,
         backends=backends,
         sizes=triton.Sizes(preprocess=1, inference=1),
-        models=["classification_opencv"],
+        models=choose.models(Setup(topology=topology)),
     )
 
 

@@ -80,9 +80,9 @@ def test_a_dnn_on_a_gpu_uses_that_one(backend: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     made = backend.TritonPythonModel()
     made.initialize(instance("mobilenetv2", **ON_GPU_3))
-    assert made._session.asked[0] == ("CUDAExecutionProvider", {"device_id": 3})
+    assert made._network._session.asked[0] == ("CUDAExecutionProvider", {"device_id": 3})
     made.initialize(instance("mobilenetv2"))
-    assert made._session.asked == ["CPUExecutionProvider"]
+    assert made._network._session.asked == ["CPUExecutionProvider"]
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime"], indirect=True)

@@ -24,7 +24,7 @@ from bench.ledger.summary import Summary
 from bench.ledger.verdict.judge import SCHEDULE_AT_MOST
 from pipelines.servers.sizing import Served
 from pipelines.spans import HOP
-from pipelines.topologies.scenario import DEFAULT_TOPOLOGY
+from pipelines.topologies.scenario import DEFAULT_TOPOLOGY, FUSED
 
 MOST = 3
 """More than three things nobody does first."""
@@ -107,7 +107,7 @@ def _waiting(s: Summary) -> Iterator[Finding]:
         yield crowded
         return
     share, idle = _share(s, "queue"), _idle(s)
-    if share < LARGE or (s.users == 1 and s.topology is None):  # nobody else is there to wait for
+    if share < LARGE or (s.users == 1 and not _is_chain(s)):  # nobody else is there to wait for
         return
     evidence = _times(s, "queue") | _cores(s) | {"users": s.users}
     stage, instances, busy = _busiest(s)
@@ -130,7 +130,7 @@ def _oversubscribed(s: Summary) -> Iterator[Finding]:
     if not s.cores or (s.server_cpu_share or 0.0) < (1 - FREE) * s.cores:
         return
     for model, one in _on_cpu(s).items():
-        at_once = one.instances if s.topology else min(one.instances, s.users)
+        at_once = one.instances if _is_chain(s) else min(one.instances, s.users)
         threads = one.threads or s.cores
         crowd, stage = at_once * threads / s.cores, s.models[model]
         share = _share(s, *_TIMED[stage], "queue") * (1 - 1 / crowd) if crowd > 1 else 0.0
@@ -168,7 +168,7 @@ def _tensors(s: Summary) -> Iterator[Finding]:
     share = _share(s, *TENSORS)
     if share >= LARGE and s.place.startswith("server") and s.topology != "fused":
         command = ab(s, "place", "server-gpu" if fits_gpu(s) else "client")
-        if s.topology and s.place == "server":
+        if s.place == "server" and (_is_chain(s) or not fits_gpu(s)):
             command = ab(s, "topology", "fused")
         yield _finding("ENSEMBLE_TENSORS", share, _times(s, *TENSORS), command)
 
@@ -197,6 +197,12 @@ _CAUSES = (
     *(_preprocessing, _waiting, _client, _transport),
     *(_tensors, _postprocessing, _broker, _inference),
 )
+
+
+def _is_chain(s: Summary) -> bool:
+    """Whether it has two DNNs: only such can be connected in another way than fused."""
+    several = list(s.models.values()).count("inference") > 1
+    return several if s.topology == FUSED else s.topology is not None
 
 
 def _share(s: Summary, *stages: str) -> float:

@@ -16,6 +16,8 @@ _SETTINGS = (
     "place",
     "transport",
     "topology",
+    "normalize",
+    "answers",
     "crops",
     "workers",
     "batch",
@@ -33,9 +35,12 @@ _NOT_OFFERED = {
 
 def ab(summary: Summary, setting: str, other: str) -> list[str]:
     """Compare the run's value of the setting with another."""
-    if _is_named(summary) and setting in ("transport", "place"):
+    if _is_named(summary) and setting in ("transport", "place", "topology"):
         return _triton(summary)
-    a, b = f"{setting}={getattr(summary, setting)}", f"{setting}={other}"
+    now = getattr(summary, setting)
+    a, b = f"{setting}={now}", f"{setting}={other}"
+    if now is None:  # what has no name is what there is without the setting
+        a = f"preprocess={summary.preprocess}"
     if _is_named(summary):
         a, b = (f"server={summary.served_by}, {side}" for side in (a, b))
     return ["bench", "ab", *_settings(summary, without=setting), "--a", a, "--b", b]
