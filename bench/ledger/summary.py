@@ -76,14 +76,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `stages` and `tail_stages` (the slowest 1 % of requests, at least one) are in the order in which
     a request passes them, end with `other`, and leave out stages that took no time. The shares of
     each sum to 1. `latency_ms` and `tail_latency_ms` are None, and the stages empty, when no
-    request succeeded. `errors` of the `requests` failed. Only chains have a
-    `topology` that is not `fused`; `crops`, how they travel, the `workers` of each stage, the
-    second's `batch`, and `broker_share`, the part of the latency spent with the broker, are None
-    where there is no broker. CPU shares are of one core, the generator's of its busiest process,
-    the others' of all together; None when there are no samples. `mix` is empty where all requests
-    are of one pipeline, and all images of one size class and format. `users` is 0 where it is not
-    known: of a run that was ingested, whose `notes` say what is not known besides. `served_by` is
-    the name of the server. `level` is how far the `server` that was attached to lets us see, and `counters` what it
+    request succeeded. `errors` of the `requests` failed. Only chains have a `topology` that is not
+    `fused`; `crops`, how they travel, the `workers` of each stage, the second's `batch`, and
+    `broker_share`, the part of the latency spent with the broker, are None where there is no
+    broker. CPU shares are of one core, the generator's of its busiest process, the others' of all
+    together; None when there are no samples. `mix` is empty where all requests are of one pipeline,
+    and all images of one size class and format. `users` is 0 where it is not known: of a run that
+    was ingested, whose `notes` say what is not known besides. `served_by` is the name of the
+    server. `level` is how far the `server` that was attached to lets us see, and `counters` what it
     counted meanwhile; None of other runs, and where it does not count. `non_inference_share` is
     None too where the server is one stage.
 
