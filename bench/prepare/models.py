@@ -8,6 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+import onnx
+from google.protobuf.message import DecodeError
+
 from bench.prepare import repository
 from bench.prepare.dnns import depth, mobilenetv2, of_pixels, shipped, tflite_onnx
 from bench.prepare.packages import sha256_of
@@ -73,7 +77,8 @@ def build_models(repo: Path, *, downloads: Path = DOWNLOADS, on: Device = CPU) -
     ]
     for task in tasks.tasks():
         whose = repository.normalizing(repo, task.dnn)
-        built += [_build_of_pixels(repo, task.dnn)] * (len(whose) > 1)
+        if len(whose) > 1 and (made := _build_of_pixels(repo, task.dnn)):
+            built.append(made)
         for gpu in (None, *on.gpus[:1]):
             built += [_build_dali(repo, task, gpu=gpu, who=who) for who in whose]
     return built
@@ -94,11 +99,16 @@ def _build(folder: Path, dnn: Dnn, *, recipe: _Recipe, downloads: Path) -> list[
     return [BuiltFile(dnn.model, path, sha256_of(path), reused) for path in paths]
 
 
-def _build_of_pixels(repo: Path, dnn: Dnn) -> BuiltFile:
-    """Make the DNN that normalizes unless it was made of the same file, by the same numbers."""
+def _build_of_pixels(repo: Path, dnn: Dnn) -> BuiltFile | None:
+    """Make the DNN that normalizes unless it was made of the same file, by the same numbers.
+
+    None, and a word of it, where that file is the user's and cannot be read.
+    """
     model = dnn.of_pixels().model
     source, folder = repo / dnn.model / "1" / _MODEL, repo / model / "1"
     path, record = folder / _MODEL, folder / "built.json"
+    if not source.exists():
+        return None
     made_of = {"builder": _BUILDER_VERSION, "of_sha256": sha256_of(source)}
     made_of["input"] = dataclasses.asdict(dnn.input)
 
@@ -108,7 +118,12 @@ def _build_of_pixels(repo: Path, dnn: Dnn) -> BuiltFile:
     there = path.exists() and record.exists()
     reused = there and record.read_bytes() == content()
     if not reused:
-        write_atomically(path, of_pixels.build(source.read_bytes(), dnn))
+        try:
+            made = of_pixels.build(source.read_bytes(), dnn)
+        except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
+            click.echo(f"no {model}: {source} cannot be changed: {error}", err=True)
+            return None
+        write_atomically(path, made)
         write_atomically(record, content())
     return BuiltFile(model, path, sha256_of(path), reused)
 

@@ -28,6 +28,7 @@ from pipelines.servers.service import Service
 from pipelines.servers.sizing import SIZED, Sizes, default_sizes, size
 from pipelines.tasks.description import FILE
 from pipelines.tasks.served import preprocesses_on_gpu
+from pipelines.tasks.tensors import OF_PIXELS
 
 STOP_TIMEOUT_S = 20.0
 _THROUGH = "All models are stopped, unloading models"
@@ -78,12 +79,14 @@ def installation() -> Installation:
 def missing_models(repository: Path, models: Sequence[str] = ()) -> list[str]:
     """Return the models of the repository, and of `models`, that are not built.
 
-    What preprocesses on a GPU is missed only where one of `models` does.
+    What preprocesses on a GPU is missed only where one of `models` does, and a DNN of pixels where
+    it is one of them.
     """
     configs = {config.parent.name: config for config in repository.glob("*/config.pbtxt")}
     on_gpu = any(map(preprocesses_on_gpu, models))
     described = {path.parent.name for path in repository.glob(f"*/{FILE}")}
-    needed = described | {name for name in configs if on_gpu or not preprocesses_on_gpu(name)}
+    ours = {name for name in configs if on_gpu or not preprocesses_on_gpu(name)}
+    needed = described | {name for name in ours if not name.endswith(OF_PIXELS)}
     return sorted(
         name
         for name in needed | {*models} - {"*"}

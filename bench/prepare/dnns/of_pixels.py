@@ -21,9 +21,14 @@ Floats = npt.NDArray[np.float64]
 
 
 def build(data: bytes, dnn: Dnn) -> bytes:
-    """Return the model; `data` is that of the DNN, which takes normalised numbers."""
+    """Return the model; `data` is that of the DNN, which takes normalised numbers.
+
+    Raises ValueError, or onnx's or protobuf's own errors, where that is not all of a model.
+    """
     model = onnx.load_from_string(data)
     graph, name = model.graph, dnn.input.name
+    if any(each.data_location == TensorProto.EXTERNAL for each in graph.initializer):
+        raise ValueError("it keeps weights in files of their own")
     (given,) = [each for each in graph.input if each.name == name]
     kind = given.type.tensor_type.elem_type
     readers = [node for node in graph.node if name in node.input]
