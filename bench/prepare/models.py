@@ -25,6 +25,7 @@ from pipelines.tasks import Dnn, Task, served
 
 # Raise it when the same source would be built into a different file.
 _BUILDER_VERSION = 2
+_OF_PIXELS_VERSION = 1
 _MODEL = "model.onnx"
 
 
@@ -109,7 +110,7 @@ def _build_of_pixels(repo: Path, dnn: Dnn) -> BuiltFile | None:
     path, record = folder / _MODEL, folder / "built.json"
     if not source.exists():
         return None
-    made_of = {"builder": _BUILDER_VERSION, "of_sha256": sha256_of(source)}
+    made_of = {"builder": _OF_PIXELS_VERSION, "of_sha256": sha256_of(source)}
     made_of["input"] = dataclasses.asdict(dnn.input)
 
     def content() -> bytes:

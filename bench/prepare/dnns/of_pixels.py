@@ -11,11 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from pipelines.tasks import Dnn
 
 _NORMAL = "visiontax.normal"
+_LEAST_OPSET = 7
+"""From it on operators broadcast as NumPy does."""
+
+_LEAST_IR = 4
+"""From it on constants need not be inputs of the graph, too."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,6 +34,9 @@ def build(data: bytes, dnn: Dnn) -> bytes:
     graph, name = model.graph, dnn.input.name
     if any(each.data_location == TensorProto.EXTERNAL for each in graph.initializer):
         raise ValueError("it keeps weights in files of their own")
+    if any(each.version < _LEAST_OPSET for each in model.opset_import if not each.domain):
+        raise ValueError(f"it is of an opset below {_LEAST_OPSET}")
+    _modernise(model)
     (given,) = [each for each in graph.input if each.name == name]
     kind = given.type.tensor_type.elem_type
     readers = [node for node in graph.node if name in node.input]
@@ -87,13 +95,30 @@ def _stored(graph: Any, name: str) -> npt.NDArray[Any] | None:
     return None
 
 
+def _modernise(model: Any) -> None:
+    """Have constants that are inputs too be no inputs: from _LEAST_IR on a caller could replace
+    them, which would keep onnxruntime from fusing them with what follows.
+    """
+    if model.ir_version < _LEAST_IR:
+        constants = {each.name for each in model.graph.initializer}
+        inputs = [each for each in model.graph.input if each.name not in constants]
+        del model.graph.input[:]
+        model.graph.input.extend(inputs)
+        model.ir_version = _LEAST_IR
+
+
 def _replace(graph: Any, node: Any, at: int, value: Floats) -> None:
-    """Give the node a constant of its own; what others read stays as it is."""
+    """Give the node a constant of its own, and drop its old one unless others may read that."""
     name = f"visiontax.convolution.{at}"
     graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
     while len(node.input) <= at:
         node.input.append("")
-    node.input[at] = name
+    old, node.input[at] = node.input[at], name
+    inner = any(each.type == AttributeProto.GRAPH for one in graph.node for each in one.attribute)
+    if not inner and not any(old in each.input for each in graph.node):
+        kept = [each for each in graph.initializer if each.name != old]
+        del graph.initializer[:]
+        graph.initializer.extend(kept)
 
 
 def _add_to_bias(graph: Any, node: Any, kernel: Floats, level: Floats) -> None:
