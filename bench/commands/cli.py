@@ -33,6 +33,7 @@ GROUPS = {
         "collect": "Bring what workers on other hosts recorded into a run.",
         "ingest": "Report production traffic that Triton recorded.",
         "study": "Run an experiment that a file describes, as a table and a page.",
+        "tune": "Find the best setting for this machine and these images.",
         "paper": "Test what the paper claims: its figures, and this machine's.",
         "curve": "Find the knee: throughput and latency by rate, or by users.",
         "slo": "Find the highest rate that holds a latency.",

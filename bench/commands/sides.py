@@ -63,6 +63,10 @@ def read(name: Literal["a", "b"], text: str, *, pipeline: str, common: Mapping[s
     try:
         settings.check()
         settings.check_sizes()
+        if settings.local:
+            raise VisiontaxError(
+                "the transport local takes no turns", hint="see 'bench run' or 'bench study ladder'"
+            )
     except VisiontaxError as error:
         raise click.UsageError(f"--{name}: {error}; {error.hint}") from error
     return Side(name, text.strip(), settings, repository, revision)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 import gevent
 from gevent.event import AsyncResult
 
-from bench.generator.in_flight import InFlight
 from bench.generator.schedules.schedule import Due, Times, share
 from bench.generator.turns import Turns
+from bench.generator.watching.in_flight import InFlight
 
 
 class Dispatcher:

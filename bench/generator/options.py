@@ -13,6 +13,7 @@ from bench.generator.spec import LoadSpec
 from bench.record.folders import RESULTS
 from bench.record.scenario import SIZED, Settings, settings_of
 from pipelines.engines.address import MAY_LOAD, address_of, may_load
+from pipelines.engines.choose import SERVERLESS
 from pipelines.errors import VisiontaxError
 from pipelines.topologies.scenario import flag, table
 
@@ -76,7 +77,7 @@ def _chosen(parsed: dict[str, Any]) -> Settings:
             except click.UsageError as error:
                 raise VisiontaxError(f"{flag(field)}: {error.message}") from error
     values["users"] = parsed.get("num_users")
-    if values.get("transport") != "fake":
+    if values.get("transport") not in SERVERLESS:
         values["server"] = str(address_of(parsed["host"] or DEFAULT_SERVER))
         may_load(values["server"], said=parsed["i_may_load_this_host"])
     return settings_of(values)

@@ -27,7 +27,6 @@ from locust.runners import (
 )
 
 from bench.generator.dispatcher import Dispatcher
-from bench.generator.in_flight import InFlight
 from bench.generator.options import add_options, clock_of, parts_of, spec_of, tell
 from bench.generator.recorder import Finished, Recorder
 from bench.generator.schedules.pictures import Draw, scheduled
@@ -47,6 +46,7 @@ from bench.generator.steering.spawning import at_once, held, shape_of
 from bench.generator.turns import Turns
 from bench.generator.watching import away
 from bench.generator.watching.away import Away, told_time
+from bench.generator.watching.in_flight import InFlight
 from bench.ledger.units import clean
 from bench.prepare.images.sets import ImageSet
 from bench.record.folders import RESULTS
@@ -160,7 +160,7 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
             environment.host = going.server.url
             spec = spec_of(environment)
             asked = spec.scenario
-        if asked.transport != "fake":
+        if not asked.serverless:
             start = "is 'bench serve' running? or let --start-server start one"
             control.check_ready(asked.server or "", hint=start)
         ask_for_models(spec)

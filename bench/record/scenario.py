@@ -111,7 +111,7 @@ MOST_IN_FLIGHT = 64
 OPEN = ("rate", "replay", "cameras")
 """The settings of which one makes an open loop."""
 
-SIZED = ("preprocess_instances", "inference_instances", "threads")
+SIZED = ("preprocess_instances", "inference_instances", "threads", "dnn_batch")
 """The settings that say of what size a server is that is started."""
 
 TIMING = (*OPEN, "arrivals", "late", "think_s")
@@ -239,6 +239,14 @@ class Settings(Setup, frozen=True, kw_only=True):
             otherwise="as its configuration says: 1 of ours",
         ),
     ] = None
+    dnn_batch: Annotated[
+        int | None,
+        Setting(
+            "Requests that a DNN computes together, where as many wait for it, or come in 1 ms.",
+            click.IntRange(1),
+            otherwise="as its configuration says: 1 of ours",
+        ),
+    ] = None
 
     @property
     def open(self) -> bool:
@@ -272,6 +280,11 @@ class Settings(Setup, frozen=True, kw_only=True):
         if len(given) > 1:
             raise VisiontaxError(
                 f"{' and '.join(given)} each say when requests are due", hint="give one of them"
+            )
+        if self.local and (given or self.think_s):
+            raise VisiontaxError(
+                "the transport local asks again when it has its answer",
+                hint=f"leave {flag(given[0] if given else 'think')} out",
             )
         if given and self.think_s:
             raise VisiontaxError(

@@ -89,7 +89,7 @@ def tables(found: Found) -> list[Measured]:
 
 def _whole(found: Found) -> Measured:
     heads = [f"of {named_by(found.beside)} %"] if found.beside else []
-    heads += [f"{name.removeprefix('stage.')} x" for name in found.alone]
+    heads += [_times_head(found, name) for name in found.alone]
     rows = []
     for point in found.points:
         numbers = [cell(one, point) for one in found.shown]
@@ -110,7 +110,17 @@ def _whole(found: Found) -> Measured:
 def _times(found: Found, name: str, point: Point) -> str:
     other = point.alone.get(name)
     valid = point.valid and all(one.valid for one in found.points if one.cell == other)
-    return _marked(units.number(point.of_alone.get(name)), valid=valid)
+    times = point.of_alone.get(name)
+    if name == "throughput" and times is not None:
+        times *= 100
+    return _marked(units.number(times), valid=valid)
+
+
+def _times_head(found: Found, name: str) -> str:
+    """A throughput is a part of the other one, a time so many times as long."""
+    if name == "throughput":
+        return f"of {named_by(found.alone[name])} %"
+    return f"{name.removeprefix('stage.')} x"
 
 
 def _beside_valid(found: Found, point: Point) -> bool:
@@ -193,8 +203,11 @@ def notes(found: Found) -> list[str]:
         named, like = named_by(found.beside), beside(found)
         said.append(f"of {named} %: images/s over that of {like}, all else alike")
     for name, where in found.alone.items():
-        stage, like = name.removeprefix("stage."), named_by(where)
-        said.append(f"{stage} x: its {measure(name).head} over that of {like}, all else alike")
+        own = "" if name == "throughput" else "its "
+        said.append(
+            f"{_times_head(found, name)}: {own}{measure(name).head} over that of "
+            f"{named_by(where)}, all else alike"
+        )
     said += [_line(found, one) for one in found.fits]
     if found.fits:
         said.append("R²: the part of the variance that a line by least squares explains")

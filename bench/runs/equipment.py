@@ -82,7 +82,7 @@ def equipped(chosen: Sequence[Settings]) -> Iterator[list[Settings]]:
             f"one broker is given, but {' and '.join(given)} are needed",
             hint="run the topologies of one broker at a time, or leave --broker out",
         )
-    real = [one for one in chosen if one.transport != "fake"]
+    real = [one for one in chosen if not one.serverless]
     with contextlib.ExitStack() as stack:
         urls = {}
         for name in sorted({one.served_by for one in real}):
@@ -156,7 +156,7 @@ def services(settings: Settings) -> list[str]:
 def addressed(settings: Settings, urls: Mapping[str, str]) -> Settings:
     """Return the settings with the addresses of what they need; `urls` are of what was started."""
     server = broker = claims = None
-    if settings.transport != "fake":
+    if not settings.serverless:
         server = settings.server or urls[settings.served_by if settings.named else "http"]
     if settings.brokered:
         broker = settings.broker or urls[service_of(settings)]

@@ -14,9 +14,9 @@ from typing import Any
 import click
 import msgspec
 
-from bench.generator.in_flight import left_in_flight
 from bench.generator.session import COOLDOWN_NS
 from bench.generator.spec import Attached, LoadSpec
+from bench.generator.watching.in_flight import left_in_flight
 from bench.ledger.units import clean, count
 from bench.prepare.images.sets import asked_with, images_of, specs_of
 from bench.record import folders, scenario
@@ -31,6 +31,9 @@ from pipelines.processes import HOST, Child, free_port
 from pipelines.servers import control
 
 LOAD = paths.ROOT / "bench" / "load.py"
+CORES = "bench.generator.cores"
+"""The module that makes runs without a server, and without Locust."""
+
 LOG = "locust.log"
 """Where in a run's folder its load says what it says."""
 
@@ -68,6 +71,12 @@ class Plan:
     processes: int = 1
 
     @property
+    def users(self) -> int:
+        """How many ask: where they do all the work, more than there are cores would only wait."""
+        users = self.settings.users
+        return min(users, len(os.sched_getaffinity(0))) if self.settings.local else users
+
+    @property
     def title(self) -> str:
         """What tells this run from the others."""
         chosen, users = self.settings, count(self.settings.users, "user")
@@ -88,7 +97,7 @@ class Plan:
         total_s = math.ceil(self.settings.warmup_s + self.duration_s + cooldown_s)
         warmup_s = total_s - self.duration_s - cooldown_s
         spec = LoadSpec(
-            scenario=msgspec.structs.replace(self.settings, warmup_s=warmup_s),
+            scenario=msgspec.structs.replace(self.settings, warmup_s=warmup_s, users=self.users),
             folder=str(folder),
             repository=str((self.repository or REPOSITORY).resolve()),
             attached=self.attached,
@@ -96,8 +105,11 @@ class Plan:
         return msgspec.structs.replace(spec, **changes), total_s
 
     def command(self, folder: Path, **changes: Any) -> list[str]:
-        """Return the Locust command that makes this run in `folder`; `changes` are of its spec."""
+        """Return the command that makes this run in `folder`; `changes` are of its spec."""
         spec, total_s = self.load(folder, **changes)
+        if self.settings.local:
+            words = ["--load", msgspec.json.encode(spec).decode(), "--run-time", f"{total_s:.0f}"]
+            return [sys.executable, "-m", CORES, *words]
         several = together(self.processes) if self.processes > 1 else []
         return [sys.executable, *locust(spec, total_s=total_s, program=LOAD), *several]
 

@@ -20,6 +20,7 @@ from bench.runs.progress import Progress
 from bench.runs.run import Plan, check_alive, execute, length_s
 from pipelines.errors import ResultsError, ServerError, VisiontaxError
 from pipelines.servers import device, kafka
+from pipelines.servers.apps import start as apps
 
 START_S = 10.0
 """About how long a server takes to end, and the next one to start."""
@@ -38,6 +39,8 @@ def lacking(settings: Settings) -> VisiontaxError | None:
             raise ServerError(
                 "the place server-gpu is of a server on a GPU", hint="say --set device=gpu"
             )
+        if settings.named:
+            apps.check(settings.served_by)
         if settings.brokered and not settings.broker and service_of(settings) == "kafka":
             kafka.check_installed()
     except VisiontaxError as error:

@@ -12,9 +12,14 @@ TRANSPORTS = {
     "shm": "pipelines.engines.triton_shm:engine",
     "cuda-shm": "pipelines.engines.cuda_shm:engine",
     "fake": "",
+    "local": "pipelines.engines.local:LocalEngine",
     "plain": "pipelines.engines.plain_http:PlainEngine",
 }
 """Where each transport's engine is; only the one that is used is imported. The fake is here."""
+
+
+SERVERLESS = ("fake", "local")
+"""Those that ask no server: the process answers itself."""
 
 
 def endpoint(transport: str, server: str, *, grpc_port: int = 0) -> str:

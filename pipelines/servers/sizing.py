@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from pipelines.errors import ServerError
 from pipelines.servers.device import CPU, Device
 from pipelines.tasks.served import preprocesses_on_gpu
 
@@ -29,6 +30,9 @@ _THREADS = {
 that has it runs a DNN.
 """
 
+BATCH_DELAY_US = 1000
+"""How long a request waits for others to be computed with it."""
+
 _PER_GPU = 2
 """Instances of a DNN on each GPU: one copies its tensors while the other computes."""
 
@@ -43,12 +47,14 @@ class Sizes:
     preprocesses: with GPUs it has at least as many instances as `preprocess`, over all GPUs.
     `threads`: that each instance of a DNN computes with on the CPU; as its configuration says where
     it is None.
+    `batch`: of so many requests Triton makes batches for each DNN, 1 of none, where it is not None.
     """
 
     preprocess: int
     inference: int
     device: Device = CPU
     threads: int | None = None
+    batch: int | None = None
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -94,6 +100,7 @@ def sizes_of(
     preprocess_instances: int | None = None,
     inference_instances: int | None = None,
     threads: int | None = None,
+    dnn_batch: int | None = None,
 ) -> Sizes:
     """Return the sizes that are asked for, the default ones where nothing is."""
     default = default_sizes(device)
@@ -102,6 +109,7 @@ def sizes_of(
         inference=inference_instances or default.inference,
         device=device,
         threads=threads,
+        batch=dnn_batch,
     )
 
 
@@ -118,6 +126,8 @@ def size(repository: Path, sizes: Sizes, *, plans: bool) -> None:
         on_gpu = sizes.device.kind == "gpu" and _can_use_gpu(config.parent.name, text)
         if sizes.threads and _runs_dnn(text):
             text = _with_threads(text, sizes.threads)
+        if sizes.batch and _backend(text) == "onnxruntime":
+            text = _batching(text, sizes.batch)
         if on_gpu and plans and (config.parent / "1" / PLAN).exists():
             text = _by_tensorrt(text)
         fused = _backend(text) == "python" and _runs_dnn(text)
@@ -162,6 +172,24 @@ def _with_threads(config: str, threads: int) -> str:
     """The configuration of a DNN whose instances compute with so many threads each."""
     made = _read(config)
     made.parameters[_OF_DNNS].string_value = str(threads)
+    return _written(made)
+
+
+def _batching(config: str, most: int) -> str:
+    """The configuration of a DNN for which Triton makes batches of so many.
+
+    Raises ServerError where the DNN takes fewer.
+    """
+    made = _read(config)
+    if most > max(1, made.max_batch_size):
+        raise ServerError(
+            f"{made.name} takes {max(1, made.max_batch_size)} images at a time, not {most}",
+            hint="say fewer with --dnn-batch",
+        )
+    made.ClearField("dynamic_batching")
+    if most > 1:
+        made.dynamic_batching.preferred_batch_size.append(most)
+        made.dynamic_batching.max_queue_delay_microseconds = BATCH_DELAY_US
     return _written(made)
 
 

@@ -17,7 +17,7 @@ from pipelines import tasks
 from pipelines.brokers import BROKERS
 from pipelines.engines import serving
 from pipelines.engines.address import address_of
-from pipelines.engines.choose import TRANSPORTS, check_gpu, endpoint
+from pipelines.engines.choose import SERVERLESS, TRANSPORTS, check_gpu, endpoint
 from pipelines.engines.engine import SERVICE_S, SERVICE_TIMES
 from pipelines.engines.serving import SERVERS, TRITON
 from pipelines.errors import VisiontaxError
@@ -250,7 +250,17 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def traced(self) -> bool:
         """Whether there is a Triton whose trace can be had."""
-        return not self.named and self.transport not in ("fake", "plain", INGESTED)
+        return not (self.named or self.serverless or self.transport in ("plain", INGESTED))
+
+    @property
+    def serverless(self) -> bool:
+        """Whether no server is asked: the process that asks answers itself."""
+        return self.transport in SERVERLESS
+
+    @property
+    def local(self) -> bool:
+        """Whether the process that asks runs the DNN, one of them a core."""
+        return self.transport == "local"
 
     @property
     def named(self) -> bool:
@@ -310,6 +320,11 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
                 hint="use --preprocess dali, or --place server",
             )
         self._check_only(chain=chain)
+        if self.local and (self.place != "client" or self.server):
+            raise VisiontaxError(
+                "the transport local asks no server: the client preprocesses and infers",
+                hint="use --place client, and leave --server out",
+            )
         if chain and self.topology is None:
             raise VisiontaxError(
                 f"{self.pipeline} has two DNNs, so it needs a topology",

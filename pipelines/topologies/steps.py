@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pipelines import tasks
 from pipelines.engines.engine import Engine
-from pipelines.preprocess.offload import run_of
+from pipelines.preprocess.offload import at_once, run_of
 from pipelines.preprocess.ways import Preprocessed, own
 from pipelines.spans import Span
 from pipelines.tasks import Chain, Regions, encoded, served
@@ -39,7 +39,8 @@ class FirstStage:
     def __init__(self, engine: Engine, setup: Setup, *, where: str) -> None:
         task, place, fused = setup.task, setup.place, setup.topology == FUSED
         self._engine, self._task, self._where = engine, task, where
-        self._run, self._here = run_of(where), place == "client"
+        self._run = at_once if setup.local else run_of(where)
+        self._here = place == "client"
         names = {"place": place, "normalize": setup.normalize}
         self._preparing = served.preprocessing(task.name, setup.preprocess, **names)
         self._dnn, self._model = task.dnn, task.dnn.model
@@ -122,7 +123,7 @@ class FirstOfChain:
     def __init__(self, engine: Engine, setup: Setup, *, where: str) -> None:
         self._ask, self._chain = FirstStage(engine, setup, where=where), tasks.chain(setup.pipeline)
         self._own = partial(own, setup.preprocess, self._chain.first.dnn.input)
-        self._where, self._run = where, run_of(where)
+        self._where, self._run = where, at_once if setup.local else run_of(where)
 
     def __call__(self, image: bytes, *, request_id: str, outcome: Outcome) -> tuple[Regions, Crops]:
         """Return the regions, and their crops; what it took goes into `outcome`."""

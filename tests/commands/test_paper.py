@@ -21,7 +21,7 @@ from pipelines.errors import ServerError
 class Effects:
     """What the runs are made to show."""
 
-    tax, kept, gain = 0.7, 0.1, 3.0
+    tax, kept, gain, limit = 0.7, 0.1, 3.0, 4.0
 
     def ran(self, chosen: Settings, folder: str) -> Summary:
         """A run; what a large image keeps of the throughput of inference alone, and what the server
@@ -30,6 +30,8 @@ class Effects:
         per_s = 100.0
         if chosen.images == "large" and chosen.preprocess == "dali":
             per_s *= self.kept
+        elif chosen.images == "large" and chosen.local:
+            per_s *= self.limit
         elif chosen.images == "large" and chosen.place == "server":
             per_s *= self.gain
         told = {"p99": Quantile(30.0, 20.0, 40.0, 500)}
@@ -72,7 +74,9 @@ def test_each_claim_is_answered_with_its_cell_and_its_interval(made_up: MadeUp) 
     values = [one.ours.value for one in told if one.ours]
     assert values == pytest.approx([70, 90, 3])
     assert "images=large" in told[1].cell
-    assert "rung=served" in told[2].cell
+    assert "rung=served" in told[2].cell, "and not the limit, which is no server"
+    assert "4.00 times the naive client" in told[2].why
+    assert "75 % of that" in told[2].why
     assert {name for one in made_up.folder.glob("*-study-*") for name in [one.name[16:]]} == {
         *("study-zero-load", "study-overhead", "study-ladder"),
     }

@@ -73,7 +73,7 @@ FORBIDDEN = tuple(
 )
 # Locust has an option of the same meaning, or names the run on its own.
 NOT_IN_LOCUST = {"users", "duration", "server", "format", "device"}
-NOT_IN_LOCUST |= {"preprocess-instances", "inference-instances", "threads"}
+NOT_IN_LOCUST |= {"preprocess-instances", "inference-instances", "threads", "dnn-batch"}
 SETTINGS = {flag(field): one.also for field, one in table(Settings).items()}
 WORKER = "python -m pipelines.worker"
 TAKEOVER_S = inspect.signature(broker).parameters["takeover_s"].default

@@ -11,6 +11,7 @@ from networks import DNNS, ROOT
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from bench.prepare import repository
+from pipelines.errors import ServerError
 from pipelines.servers.device import parse
 from pipelines.servers.sizing import PLAN, Served, Sizes, default_sizes, served, size
 
@@ -69,6 +70,16 @@ def test_nothing_but_the_instances_changes(repo: Path) -> None:
         for config in repo.glob("*/configs/sized.pbtxt"):
             plain = (config.parent.parent / "config.pbtxt").read_text()
             assert config.read_text().startswith(plain)
+
+
+def test_a_dnn_has_batches_of_so_many_requests(repo: Path) -> None:
+    size(repo, Sizes(preprocess=3, inference=5, batch=4), plans=False)
+    assert list(sized(repo, "mobilenetv2").dynamic_batching.preferred_batch_size) == [4]
+    assert not sized(repo, "preprocess_depth_opencv").HasField("dynamic_batching")
+    size(repo, Sizes(preprocess=3, inference=5, batch=1), plans=False)
+    assert not sized(repo, "mobilenetv2").HasField("dynamic_batching")
+    with pytest.raises(ServerError, match="takes 8 images at a time, not 9"):
+        size(repo, Sizes(preprocess=3, inference=5, batch=9), plans=False)
 
 
 def test_a_dnn_has_the_threads_that_are_asked_for(repo: Path) -> None:

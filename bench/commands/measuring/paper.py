@@ -96,7 +96,8 @@ def _ours(one: Answer) -> str:
 def _where(one: Answer) -> str:
     if one.ours is None:
         return one.why
-    return " · ".join([f"{one.study}: {one.cell}", *units.phrases(one.settings), one.machine])
+    told = [f"{one.study}: {one.cell}", *units.phrases(one.settings), one.machine]
+    return "; ".join(filter(None, [" · ".join(told), one.why]))
 
 
 NOTE = (

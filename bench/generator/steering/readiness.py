@@ -36,6 +36,11 @@ def check(environment: Environment, asked: Settings) -> ImageSet:
     """Raise VisiontaxError when that cannot be run; the images that it is asked with."""
     asked.check()
     asked.check_broker()
+    if asked.local:
+        raise VisiontaxError(
+            "the transport local is a load of its own, without Locust",
+            hint="use 'bench run --transport local --place client'",
+        )
     shape = shape_of(environment)
     if asked.open and shape:
         raise VisiontaxError(

@@ -20,7 +20,8 @@ REPRODUCED, NOT_HERE, UNTESTED = "reproduced here", "not here", "cannot be teste
 
 class Claim(NamedTuple):
     """A claim: the paper's `figure` in words and as a number, the study that tests it with the
-    values it is `given`, and the number `of` a cell and the one beside it, in `unit`.
+    values it is `given`, and the number `of` a cell and the one beside it, in `unit`. `why` says
+    what explains the number, of the study and the cell that shows it most.
     """
 
     said: str
@@ -30,11 +31,13 @@ class Claim(NamedTuple):
     study: str
     given: Mapping[str, str]
     of: Callable[[Point, Point | None], Quantile | None]
+    why: Callable[[Found, Point], str] = lambda *_: ""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What is said to a claim here: `ours` and the cell that it is of, None where it is UNTESTED,
-    and `why` that is so. `settings` are those that all of its study's runs share.
+    and `why` that is so, or what explains it. `settings` are those that all of its study's runs
+    share.
     """
 
     said: str
@@ -72,6 +75,27 @@ def _lost(point: Point, beside: Point | None) -> Quantile | None:
     return Quantile(value, low, high, 1)
 
 
+NO_RUNGS = ("limit", "limit-full", "default", "fastapi")
+"""What the ladder has beside its rungs."""
+
+
+def _rung(point: Point, beside: Point | None) -> Quantile | None:
+    """As `_times`, of the rungs alone."""
+    return None if point.at.get("rung") in NO_RUNGS else _times(point, beside)
+
+
+def _bounded(found: Found, point: Point) -> str:
+    """What no server could exceed here, and how near the rung came to it."""
+    limits = [one for one in found.points if one.cell == point.alone.get("throughput")]
+    part = point.of_alone.get("throughput")
+    if not limits or not limits[0].of_beside or part is None:
+        return ""
+    return (
+        f"decoding and inference alone on all cores give {limits[0].of_beside:.2f} times the naive "
+        f"client, which no server here can exceed; the rung has {100 * part:.0f} % of that"
+    )
+
+
 CLAIMS = (
     Claim(
         "Of the time that a request with a medium image takes, much is not inference",
@@ -97,8 +121,9 @@ CLAIMS = (
         2.25,
         "times",
         "ladder",
-        {"images": "large"},
-        _times,
+        {"images": "large", "users": "8"},
+        _rung,
+        _bounded,
     ),
 )
 """Only these figures are the paper's. What it measured them with differs from ours."""
@@ -121,6 +146,7 @@ def answer(claim: Claim, found: Found) -> Answer:
     outcome, why = UNTESTED, ""
     if ours is not None:
         outcome = REPRODUCED if (ours.value or 0) >= ABOUT * claim.number else NOT_HERE
+        why = claim.why(found, by_cell[cell])
     elif found.points:
         why = "no run can be trusted"
     else:

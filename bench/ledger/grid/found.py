@@ -164,7 +164,7 @@ def _shared(summaries: Iterable[Summary], *, but: Sequence[str]) -> dict[str, st
     """The settings that all runs have alike to which they apply, by name."""
     found: dict[str, set[str]] = {}
     for one in summaries:
-        for name, text in ({"only": ""} | settings_of(one)).items():
+        for name, text in ({"only": "", "server": ""} | settings_of(one)).items():
             if text != NOBODY:  # inference alone: nobody preprocesses
                 found.setdefault(name, set()).add(text)
     return {

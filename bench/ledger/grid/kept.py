@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.ledger.grid.cells import cells_of
+from bench.ledger.grid.cells import Cell, cells_of
 from bench.ledger.grid.found import Found, found_of
 from bench.ledger.grid.study import Study
 from bench.ledger.reading import summary_of
@@ -86,6 +86,11 @@ class Kept:
     def duration_s(self) -> float:
         """How long each run measures."""
         return seconds(self.asked.study.duration)
+
+    def by_round(self, cell: Cell) -> dict[int, Summary]:
+        """Return the cell's runs by the round that each is of. Raises as `found`."""
+        own = (one for one in self.done if one.cell == cell.name and one.run)
+        return {one.round: summary_of(self.folder / str(one.run)) for one in own}
 
     def found(self) -> tuple[Found, list[Summary]]:
         """Return what the runs come to that there are, and those that stand for the points.

@@ -120,7 +120,7 @@ def moved(request: Request, by: Difference, *, of: Settings) -> Request:
         end_ns=request.end_ns + ahead_ns,
         spans=[
             Span(one.stage, one.start_ns + ahead_ns, one.end_ns + ahead_ns, *_rest(one))
-            if one.where in clients or of.transport == "fake"
+            if one.where in clients or of.serverless
             else one
             for one in request.spans
         ],
