@@ -17,6 +17,7 @@ from bench.record.manifest import Manifest
 from bench.record.records import EnergyRead, Image, Sample
 from bench.record.scenario import Settings
 from pipelines.engines.serving import TRITON
+from pipelines.preprocess.choose import FULL
 from pipelines.servers.sizing import Served
 from pipelines.spans import HOP, OTHER, SERVER
 from pipelines.tasks.tensors import NORMALIZES
@@ -100,7 +101,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     sent, and `bytes_out` that it received; the stage of the time that each of the `models`
     computes, and how it is `served`, which older runs do not know. `megapixels` is the mean of the
     images that were answered, None where that is not known, as `energy` is of older runs. `only`
-    is the part of the pipeline that was asked for alone, else None.
+    is the part of the pipeline that was asked for alone, else None; `decode` is how much of each
+    image was decoded.
     """
 
     schema: int
@@ -156,6 +158,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     normalize: str = NORMALIZES[0]
     answers: str = ANSWERS[0]
     only: str | None = None
+    decode: str = FULL
     megapixels: float | None = None
     energy: Energy | None = None
 
@@ -204,7 +207,7 @@ def summarise(
     slow = _tail(told)
     inside = ended(ledger, window_ns) if answered is None else answered
     copied = ["pipeline", "images", "preprocess", "place", "transport", "topology", "users"]
-    copied += ["served_by", "device", "only", "normalize", "answers"]
+    copied += ["served_by", "device", "only", "normalize", "answers", "decode"]
     same: dict[str, Any] = {name: getattr(settings, name) for name in copied}
     for name in ("crops", "workers", "batch"):
         same[name] = getattr(settings, name) if settings.brokered else None

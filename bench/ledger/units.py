@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pipelines.engines.serving import TRITON
+from pipelines.preprocess.choose import FULL
 from pipelines.tasks.tensors import NORMALIZES
 from pipelines.topologies.scenario import ANSWERS
 
@@ -101,9 +102,10 @@ def settings(summary: Summary) -> dict[str, str]:
     """What was run, by the name of the setting; what does not apply is left out."""
     names = ("pipeline", "only", "images", "preprocess", "place", "transport", "topology", "crops")
     found = {name: clean(getattr(summary, name) or "") for name in names}
-    for name, usual in (("normalize", NORMALIZES[0]), ("answers", ANSWERS[0])):
+    usual = {"normalize": NORMALIZES[0], "answers": ANSWERS[0], "decode": FULL}
+    for name, default in usual.items():
         said = getattr(summary, name)
-        found[name] = clean(said) if said != usual else ""
+        found[name] = clean(said) if said != default else ""
     found["server"] = clean(summary.served_by) if summary.served_by != TRITON else ""
     found["users"] = count(summary.users, "user") if summary.users else ""
     if summary.shape is not None:

@@ -11,6 +11,7 @@ import msgspec
 from pipelines import tasks
 from pipelines.engines import serving
 from pipelines.errors import VisiontaxError
+from pipelines.preprocess.choose import FULL
 from pipelines.topologies.scenario import (
     BROKERLESS,
     DEFAULT_TOPOLOGY,
@@ -363,7 +364,7 @@ def settings_of(values: dict[str, Any], *, users: int = 1) -> Settings:
     if given.get("images", EACH) == EACH:
         given["images"] = usual.pop() if len(usual) == 1 else EACH
     if given["images"] == TENSOR:
-        given |= {"preprocess": NOBODY, "place": NOBODY}
+        given |= {"preprocess": NOBODY, "place": NOBODY, "decode": FULL}
     elif given.get("only") and given.get("place") == "client":  # nothing is asked of a server
         given |= {"transport": "fake", "service_s": 0.0}
     if any(map(tasks.is_chain, names)):

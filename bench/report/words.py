@@ -15,6 +15,7 @@ from bench.ledger.summary import StageTime, Summary
 from bench.ledger.units import ABSENT, clean, count, number, percent, points, quantile
 from bench.record.manifest import LEVELS
 from pipelines.engines.serving import TRITON
+from pipelines.preprocess.choose import FULL
 
 COMPARE_HEADS = (
     *("images", "preprocess", "place", "via", "users", "req/s"),
@@ -84,6 +85,11 @@ def verdict(summary: Summary) -> str:
     return f"VALID, with {count(warnings, 'warning')}" if warnings else "VALID"
 
 
+def way(summary: Summary) -> str:
+    """How an image was preprocessed, and that not all of it was decoded."""
+    return " ".join([summary.preprocess, *([] if summary.decode == FULL else [summary.decode])])
+
+
 def via(summary: Summary) -> str:
     """How a request travelled: a chain's topology, and the transport where that is not HTTP; where
     to, if not to Triton.
@@ -100,7 +106,7 @@ def compare_row(summary: Summary) -> list[str]:
     """One run as a row under COMPARE_HEADS; latencies in milliseconds."""
     latency = summary.latency_ms
     return [
-        *map(clean, (summary.images, summary.preprocess, summary.place, via(summary))),
+        *map(clean, (summary.images, way(summary), summary.place, via(summary))),
         f"{summary.users or ABSENT}",
         *map(number, (summary.throughput_per_s, latency.mean if latency else None)),
         quantile(latency.quantiles["p99"] if latency else None),

@@ -27,6 +27,7 @@ from pipelines import paths
 from pipelines.engines.serving import TITLES
 from pipelines.errors import ResultsError, ServerError, VisiontaxError
 from pipelines.paths import REPOSITORY
+from pipelines.preprocess.choose import FULL
 from pipelines.processes import HOST, Child, free_port
 from pipelines.servers import control
 
@@ -86,6 +87,7 @@ class Plan:
             return f"{chosen.pipeline} {chosen.only} alone {chosen.images} {chosen.place} {users}"
         images, how = scenario.called(chosen.images), chosen.topology or chosen.transport
         how = f"{chosen.served_by} {how}" if chosen.named else how
+        how = how if chosen.decode == FULL else f"{chosen.decode} {how}"
         return f"{chosen.pipeline} {images} {chosen.preprocess}@{chosen.place} {how} {users}"
 
     def load(self, folder: Path, **changes: Any) -> tuple[LoadSpec, float]:

@@ -6,7 +6,7 @@ while the request is under way. The fake is here too.
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,6 +14,9 @@ import numpy as np
 
 from pipelines.spans import Span
 from pipelines.tasks.tensors import Tensors, TensorSpec
+
+Parameters = Mapping[str, str]
+"""What a request says to the model besides its tensors."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,18 @@ class Engine(Protocol):
     """An inference server as seen by one user."""
 
     def infer(
-        self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
+        self,
+        model: str,
+        inputs: Tensors,
+        *,
+        outputs: list[TensorSpec],
+        request_id: str,
+        parameters: Parameters | None = None,
     ) -> Exchange:
-        """Run one request. Raises EngineError with the server's own words when it fails."""
+        """Run one request. Raises EngineError with the server's own words when it fails.
+
+        Triton hands the `parameters` of a request to an ensemble to its parts too.
+        """
 
     def close(self) -> None:
         """Give connections and memory back, where there are some."""
@@ -67,9 +79,15 @@ class FakeEngine(Engine):
         self._service_s, self._next = service_s, SERVICE_TIMES[times]
 
     def infer(
-        self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
+        self,
+        model: str,
+        inputs: Tensors,
+        *,
+        outputs: list[TensorSpec],
+        request_id: str,
+        parameters: Parameters | None = None,
     ) -> Exchange:
-        del request_id
+        del request_id, parameters
         start = time.monotonic_ns()
         time.sleep(self._next(self._service_s))
         end = time.monotonic_ns()

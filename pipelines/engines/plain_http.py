@@ -14,7 +14,7 @@ from geventhttpclient import HTTPClient
 from geventhttpclient.connectionpool import create_default_context
 
 from pipelines.engines.address import address_of, ca_file, headers
-from pipelines.engines.engine import Engine, Exchange
+from pipelines.engines.engine import Engine, Exchange, Parameters
 from pipelines.errors import EngineError
 from pipelines.tasks.tensors import Tensors, TensorSpec
 
@@ -86,10 +86,16 @@ class PlainEngine(Connection, Engine):
     server = "the plain server"
 
     def infer(
-        self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
+        self,
+        model: str,
+        inputs: Tensors,
+        *,
+        outputs: list[TensorSpec],
+        request_id: str,
+        parameters: Parameters | None = None,
     ) -> Exchange:
         """POST the JPEG; outputs that the server does not have are zeros."""
-        del model
+        del model, parameters
         start = time.monotonic_ns()
         (tensor,) = inputs.values()
         body = tensor.tobytes()

@@ -16,7 +16,7 @@ from tritonclient.utils import (
 )
 
 from pipelines.engines.address import address_of, ca_file, headers
-from pipelines.engines.engine import Engine, Exchange
+from pipelines.engines.engine import Engine, Exchange, Parameters
 from pipelines.engines.plain_http import TIMEOUT_S
 from pipelines.errors import EngineError
 from pipelines.tasks.tensors import Tensors, TensorSpec
@@ -59,7 +59,13 @@ class GrpcEngine(Engine):
         self._infer = self._channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
 
     def infer(
-        self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
+        self,
+        model: str,
+        inputs: Tensors,
+        *,
+        outputs: list[TensorSpec],
+        request_id: str,
+        parameters: Parameters | None = None,
     ) -> Exchange:
         """Run one request; tensors travel as raw contents."""
         start = time.monotonic_ns()
@@ -71,6 +77,8 @@ class GrpcEngine(Engine):
             request.raw_input_contents.append(_packed(tensor))
         for spec in outputs:
             request.outputs.add(name=spec.name)
+        for name, value in (parameters or {}).items():
+            request.parameters[name].string_param = value
         body = request.SerializeToString()
         sent = time.monotonic_ns()
         try:

@@ -14,7 +14,7 @@ from tritonclient.http import (
 )
 from tritonclient.utils import np_to_triton_dtype
 
-from pipelines.engines.engine import Engine, Exchange
+from pipelines.engines.engine import Engine, Exchange, Parameters
 from pipelines.engines.plain_http import REQUEST_ID, Connection
 from pipelines.tasks.tensors import Tensors, TensorSpec
 
@@ -28,13 +28,19 @@ class HttpEngine(Connection, Engine):
     binary: ClassVar[bool] = True
 
     def infer(
-        self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
+        self,
+        model: str,
+        inputs: Tensors,
+        *,
+        outputs: list[TensorSpec],
+        request_id: str,
+        parameters: Parameters | None = None,
     ) -> Exchange:
         """Run one request; tensors travel in the same way in both bodies."""
         start = time.monotonic_ns()
         given, wanted = self._describe(inputs, outputs)
         body, length = InferenceServerClient.generate_request_body(
-            given, outputs=wanted, request_id=request_id
+            given, outputs=wanted, request_id=request_id, parameters=parameters
         )
         headers = {REQUEST_ID: request_id}
         if length is not None:

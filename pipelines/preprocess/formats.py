@@ -13,12 +13,22 @@ from pipelines.preprocess.limits import check_size
 
 
 class Picture(NamedTuple):
-    """An image that was let in: its bytes, and what they say of it; `width`, `height` as stored."""
+    """An image that was let in: its bytes, and what they say of it; `width`, `height` as stored.
+
+    `orientation` is that of a JPEG's EXIF, 1 for all other formats.
+    """
 
     data: bytes
     format: str
     width: int
     height: int
+    orientation: int = 1
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height of a JPEG that stands upright."""
+        sides = (self.width, self.height)
+        return sides[::-1] if self.orientation in (5, 6, 7, 8) else sides
 
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -26,7 +36,7 @@ _PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _PNG_BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _WEBP_PIXELS = (b"VP8 ", b"VP8L")
 _BMP_HEADERS, _BMP_BITS = (40, 108, 124), (8, 24)
-COMPRESSED_TIFF = "TIFF, compressed"
+JPEG, COMPRESSED_TIFF = "JPEG", "TIFF, compressed"
 
 
 def admitted(data: bytes) -> Picture:
@@ -44,8 +54,8 @@ def admitted(data: bytes) -> Picture:
 
 
 def _jpeg(data: bytes) -> Picture:
-    whole, width, height = jpeg.admitted(data)
-    return Picture(whole, "JPEG", width, height)
+    whole, width, height, orientation = jpeg.admitted(data)
+    return Picture(whole, JPEG, width, height, orientation)
 
 
 def _png(data: bytes) -> Picture:

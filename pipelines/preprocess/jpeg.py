@@ -26,8 +26,9 @@ _TURNED = (
 """A segment of EXIF with nothing but an orientation."""
 
 
-def admitted(data: bytes) -> tuple[bytes, int, int]:
-    """Return a complete JPEG as all libraries read it alike, and its width and height as stored.
+def admitted(data: bytes) -> tuple[bytes, int, int, int]:
+    """Return a complete JPEG as all libraries read it alike, its width and height as stored, and
+    its orientation.
 
     Left out are EXIF and XMP, but for the orientation of the first EXIF where that is a SHORT or a
     LONG of 2 to 8; and whatever is between two segments. Where nothing of that is there it is
@@ -37,7 +38,7 @@ def admitted(data: bytes) -> tuple[bytes, int, int]:
     some decoders mend those and some do not. Other damage inside the entropy-coded data is the
     decoder's to find; what follows the end marker is nobody's business.
     """
-    width = height = 0
+    width, height, orientation = 0, 0, 1
     colors, adobe, exif = 0, False, False
     several = complete = False  # whether it has several scans; whether all of them are there
     kept: list[bytes] = []
@@ -51,7 +52,9 @@ def admitted(data: bytes) -> tuple[bytes, int, int]:
         segment = data[start + 4 : end]
         if marker == _EXIF_OR_XMP and segment.startswith(_EXIF) and not exif:
             exif, (turn, *_) = True, tags(segment[len(_EXIF) :]).get(ORIENTATION, (1,))
-            kept += [_TURNED % turn] if 2 <= turn <= 8 else []
+            if 2 <= turn <= 8:
+                kept.append(_TURNED % turn)
+                orientation = turn
         elif marker in _START_OF_FRAME:
             width, height, colors = _frame(segment)
             several = marker in _PROGRESSIVE
@@ -63,7 +66,8 @@ def admitted(data: bytes) -> tuple[bytes, int, int]:
                 raise ImageError("the JPEG is corrupt: a scan follows the one of all its colours")
             several = several or segment[:1] < bytes((colors,))
             complete = not several
-    return b"".join([_SOI, *kept, data[since:]]) if since > 2 else data, width, height
+    whole = b"".join([_SOI, *kept, data[since:]]) if since > 2 else data
+    return whole, width, height, orientation
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:

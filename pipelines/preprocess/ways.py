@@ -1,26 +1,25 @@
-"""An encoded image to a DNN's input tensor, in one of three ways that agree on what they compute.
+"""An encoded image to a DNN's input tensor, in one of several ways that agree on what they compute.
 
 Every way decodes to RGB (EXIF rotation applied), scales the part of the image that the ModelInput
 asks for with an antialiasing bilinear filter, and normalises. For the central square that is the
 usual "resize the short side to 256, crop 224" without computing pixels that are then thrown away.
+Those whose library can, decode a JPEG at 1/2, 1/4 or 1/8 of its size where that is asked for.
 """
 
 import functools
-import io
 import pkgutil
 import threading
 import time
-import warnings
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image, features
+from PIL import features
 
-from pipelines.errors import ImageError
 from pipelines.preprocess import formats
-from pipelines.preprocess.choose import WAYS
+from pipelines.preprocess.choose import DECODES, FULL, WAYS, check_decode
+from pipelines.preprocess.formats import Picture
 from pipelines.spans import Span
 from pipelines.tasks.tensors import ModelInput, Pixels, Placement, Tensor
 
@@ -55,16 +54,22 @@ class Preprocessor(Protocol):
 
 
 class Stepwise(Preprocessor):
-    """A way whose decode, resize and normalize can be timed one by one."""
+    """A way whose decode, resize and normalize can be timed one by one.
+
+    Pixels that are kept are all of the image's, so such a one never decodes fewer.
+    """
 
     name = ""
 
-    def __init__(self, model_input: ModelInput, *, keep_pixels: bool) -> None:
+    def __init__(self, model_input: ModelInput, *, keep_pixels: bool, decode: str = FULL) -> None:
         self._input = model_input
         self._keep_pixels = keep_pixels
+        self._shrinks = DECODES[FULL if keep_pixels else decode]
 
-    def decode(self, data: bytes) -> Any:
-        """Return the upright image in the library's own type."""
+    def decode(self, picture: Picture, *, by: int) -> Any:
+        """Return the upright image in the library's own type; of a JPEG, width and height divided
+        `by` 1, 2, 4 or 8 and rounded up. It is 1 for other formats, and where it is never asked.
+        """
         raise NotImplementedError
 
     def size(self, image: Any) -> tuple[int, int]:
@@ -76,15 +81,22 @@ class Stepwise(Preprocessor):
         raise NotImplementedError
 
     def decoded(self, data: bytes) -> Pixels:
-        return np.asarray(self.decode(formats.admitted(data).data))
+        return np.asarray(self.decode(formats.admitted(data), by=1))
+
+    def _divisor(self, picture: Picture) -> int:
+        if picture.format != formats.JPEG:
+            return 1
+        return divisor(self._input.place(*picture.upright), shrinks=self._shrinks)
 
     def __call__(self, data: bytes) -> Preprocessed:
         start = time.monotonic_ns()
-        image = self.decode(formats.admitted(data).data)
+        picture = formats.admitted(data)
+        by = self._divisor(picture)
+        image = self.decode(picture, by=by)
         kept = np.asarray(image) if self._keep_pixels else None
         decoded = time.monotonic_ns()
-        size = self.size(image)
-        scaled = self.resize(image, self._input.place(*size))
+        size = self.size(image) if by == 1 else picture.upright
+        scaled = self.resize(image, divided(self._input.place(*size), by))
         resized = time.monotonic_ns()
         tensor = self._input.normalize(scaled)
         end = time.monotonic_ns()
@@ -96,103 +108,42 @@ class Stepwise(Preprocessor):
         return Preprocessed(tensor, size, kept, spans)
 
 
-class OpenCV(Stepwise):
-    """OpenCV."""
-
-    name = "opencv"
-
-    def decode(self, data: bytes) -> Any:
-        """Return the [height, width, 3] RGB pixels."""
-        try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-        except cv2.error as error:
-            raise ImageError(f"OpenCV cannot decode the image: {error.err}") from error
-        if image is None:
-            raise ImageError("OpenCV cannot decode the image: it is corrupt or of an unknown kind")
-        return image
-
-    def resize(self, image: Any, where: Placement) -> Pixels:
-        """Average over areas when shrinking, interpolate linearly when growing."""
-        to = (where.to_width, where.to_height)
-        if where.width > where.to_width and where.height > where.to_height:
-            box = image[where.top : where.top + where.height, where.left : where.left + where.width]
-            return cast(Pixels, cv2.resize(box, to, interpolation=cv2.INTER_AREA))
-        # Like the other ways, and unlike `resize` of a cut-out box, this interpolates at the box's
-        # edge with the pixels beyond it.
-        step = np.array([where.width, where.height]) / to
-        first = np.array([where.left, where.top]) + (step - 1) / 2
-        box = np.column_stack([np.diag(step), first])
-        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        edge = cv2.BORDER_REPLICATE
-        return cast(Pixels, cv2.warpAffine(image, box, to, flags=how, borderMode=edge))
+def divided(where: Placement, by: int) -> Placement:
+    """Return where the same part lies in an image that is so many times smaller."""
+    left, right = round(where.left / by), round((where.left + where.width) / by)
+    top, bottom = round(where.top / by), round((where.top + where.height) / by)
+    return replace(where, left=left, top=top, width=right - left, height=bottom - top)
 
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What makes an image of that EXIF orientation upright."""
-
-
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-
-
-class Pillow(Stepwise):
-    """Pillow, or pillow-simd where it is installed."""
-
-    name = "pillow"
-
-    def __init__(self, model_input: ModelInput, *, keep_pixels: bool) -> None:
-        super().__init__(model_input, keep_pixels=keep_pixels)
-        Image.MAX_IMAGE_PIXELS = None  # `jpeg` holds the limit, the same for every way
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged EXIF, on every image
-
-    def decode(self, data: bytes) -> Any:
-        """Return a PIL image in mode RGB."""
-        try:
-            image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
-            # Pillow turns a TIFF by itself.
-            exif = image.getexif() if data.startswith(b"\xff\xd8") else {}
-            turn = _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
-            if image.mode.startswith("I;16"):  # which `convert` would cut off at 255
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            pixels = image.convert("RGB")
-        except Exception as error:  # hostile headers make it raise nearly anything
-            unknown = "cannot identify" in str(error)
-            why = "it is corrupt or of an unknown kind" if unknown else error
-            raise ImageError(f"Pillow cannot decode the image: {why}") from error
-        return pixels if turn is None else pixels.transpose(turn)
-
-    def size(self, image: Any) -> tuple[int, int]:
-        return cast("tuple[int, int]", image.size)
-
-    def resize(self, image: Any, where: Placement) -> Pixels:
-        """Scale with Pillow's bilinear filter, which antialiases when shrinking."""
-        box = (where.left, where.top, where.left + where.width, where.top + where.height)
-        to = (where.to_width, where.to_height)
-        return np.asarray(image.resize(to, Image.Resampling.BILINEAR, box=box))
+def divisor(where: Placement, *, shrinks: float) -> int:
+    """Return the largest of 8, 4, 2 and 1 by which an image can be divided such that its part is
+    still more than so many times as large as what it is scaled to, in both directions.
+    """
+    for by in (8, 4, 2):
+        part = divided(where, by)
+        if min(part.width / part.to_width, part.height / part.to_height) > shrinks:
+            return by
+    return 1
 
 
 def lacks(preprocess: str) -> tuple[str, ...]:
     """Return the formats that this way cannot read as it is installed here."""
-    if preprocess != Pillow.name:
+    if preprocess != "pillow":
         return ()
     parts = {"WebP": "webp", formats.COMPRESSED_TIFF: "libtiff"}
     return tuple(name for name, part in parts.items() if not features.check(part))
 
 
 def preprocessor(
-    preprocess: str, model_input: ModelInput, *, keep_pixels: bool = False
+    preprocess: str, model_input: ModelInput, *, keep_pixels: bool = False, decode: str = FULL
 ) -> Preprocessor:
-    """Return a new preprocessor for a DNN, by one of the WAYS."""
-    made: Preprocessor = pkgutil.resolve_name(WAYS[preprocess])(
-        model_input, keep_pixels=keep_pixels
-    )
+    """Return a new preprocessor for a DNN, by one of the WAYS, which decodes as much of an image as
+    one of the DECODES says. Raises VisiontaxError where that way cannot.
+    """
+    check_decode(preprocess, decode)
+    how = {} if decode == FULL else {"decode": decode}
+    way = pkgutil.resolve_name(WAYS[preprocess])
+    made: Preprocessor = way(model_input, keep_pixels=keep_pixels, **how)
     return made
 
 
@@ -204,6 +155,8 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-def own(preprocess: str, model_input: ModelInput, *, keep_pixels: bool = False) -> Preprocessor:
-    """Return the calling thread's own preprocessor, made on first use."""
-    return _thread.preprocessor(preprocess, model_input, keep_pixels=keep_pixels)
+def own(
+    preprocess: str, model_input: ModelInput, *, keep_pixels: bool = False, decode: str = FULL
+) -> Preprocessor:
+    """Return the calling thread's own `preprocessor`, made on first use."""
+    return _thread.preprocessor(preprocess, model_input, keep_pixels=keep_pixels, decode=decode)

@@ -21,7 +21,7 @@ from pipelines.engines.choose import SERVERLESS, TRANSPORTS, check_gpu, endpoint
 from pipelines.engines.engine import SERVICE_S, SERVICE_TIMES
 from pipelines.engines.serving import SERVERS, TRITON
 from pipelines.errors import VisiontaxError
-from pipelines.preprocess.choose import WAYS
+from pipelines.preprocess.choose import DECODES, FULL, WAYS, check_decode
 from pipelines.tasks.tensors import NORMALIZES
 
 PLACES = ("server", "server-gpu", "client")
@@ -154,6 +154,15 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
             rank=4,
         ),
     ] = "server"
+    decode: Annotated[
+        str,
+        Setting(
+            "How much of an image is decoded: all, or as few pixels as the resize that follows "
+            "still shrinks, careful: to less than a third.",
+            known=DECODES,
+            default=FULL,
+        ),
+    ] = FULL
     only: Annotated[
         str | None,
         Setting(
@@ -320,6 +329,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
                 hint="use --preprocess dali, or --place server",
             )
         self._check_only(chain=chain)
+        self._check_decode(chain=chain)
         if self.local and (self.place != "client" or self.server):
             raise VisiontaxError(
                 "the transport local asks no server: the client preprocesses and infers",
@@ -368,6 +378,18 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         else:
             return
         raise VisiontaxError(f"no DNN that normalizes: {wrong}", hint="leave --normalize out")
+
+    def _check_decode(self, *, chain: bool) -> None:
+        if self.decode == FULL:
+            return
+        if self.alone or self.preprocess == UNKNOWN or self.transport == "plain":
+            wrong = "nothing is decoded here, or by a server that can be told"
+        elif chain and (self.place == "client" or self.topology == "fused"):
+            wrong = "who preprocesses cuts a chain's crops out of the image's own pixels too"
+        else:
+            check_decode(self.preprocess, self.decode)
+            return
+        raise VisiontaxError(f"no {self.decode} decoding: {wrong}", hint=f"--decode {FULL}")
 
     def _check_only(self, *, chain: bool) -> None:
         if self.only is None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pipelines import tasks
 from pipelines.engines.engine import Engine
+from pipelines.preprocess.choose import DECODE, FULL
 from pipelines.preprocess.offload import at_once, run_of
 from pipelines.preprocess.ways import Preprocessed, own
 from pipelines.spans import Span
@@ -56,8 +57,16 @@ class FirstStage:
                 self._model = served.fused(task.name, setup.preprocess, normalize=setup.normalize)
             if setup.answers == "encoded":
                 self._outputs = [_of_one(ANSWER), trail]
+        told = not (self._here or self._as_is or setup.decode == FULL)
+        self._parameters = {DECODE: setup.decode} if told else None
         keep_pixels = tasks.is_chain(setup.pipeline)  # for its crops
-        self._own = partial(own, setup.preprocess, task.dnn.input, keep_pixels=keep_pixels)
+        self._own = partial(
+            own,
+            setup.preprocess,
+            task.dnn.input,
+            keep_pixels=keep_pixels,
+            decode=setup.decode,
+        )
 
     def __call__(
         self, image: bytes, *, request_id: str, outcome: Outcome
@@ -77,7 +86,11 @@ class FirstStage:
             inputs = {"jpeg": np.frombuffer(image, np.uint8)[None]}
             size = _UNKNOWN
         exchange = self._engine.infer(
-            self._model, inputs, outputs=self._outputs, request_id=request_id
+            self._model,
+            inputs,
+            outputs=self._outputs,
+            request_id=request_id,
+            parameters=self._parameters,
         )
         outcome.add(exchange, id=request_id, where=self._where)
         if ANSWER.name in exchange.outputs:
@@ -99,7 +112,11 @@ class FirstStage:
             return
         inputs = {"jpeg": np.frombuffer(image, np.uint8)[None]}
         exchange = self._engine.infer(
-            self._preparing, inputs, outputs=self._extras, request_id=request_id
+            self._preparing,
+            inputs,
+            outputs=self._extras,
+            request_id=request_id,
+            parameters=self._parameters,
         )
         outcome.add(exchange, id=request_id, where=self._where)
 

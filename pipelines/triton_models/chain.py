@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb
 
-from pipelines.engines.engine import Engine, Exchange
+from pipelines.engines.engine import Engine, Exchange, Parameters
 from pipelines.errors import EngineError
 from pipelines.spans import Span
 from pipelines.tasks.tensors import Tensors, TensorSpec
@@ -28,9 +28,16 @@ class BlsEngine(Engine):
         self.trace: Any = None
 
     def infer(
-        self, model: str, inputs: Tensors, *, outputs: list[TensorSpec], request_id: str
+        self,
+        model: str,
+        inputs: Tensors,
+        *,
+        outputs: list[TensorSpec],
+        request_id: str,
+        parameters: Parameters | None = None,
     ) -> Exchange:
         """Run one request; tensors stay in the server's shared memory."""
+        del parameters  # the DNNs of a chain take none
         start = time.monotonic_ns()
         request = pb.InferenceRequest(
             model_name=model,

@@ -2,10 +2,13 @@
 
 Input `jpeg` is UINT8 [-1]. Outputs are `tensor`, what the task's DNN takes, and its constants;
 `size`, INT64 [2], the upright image's height and width; and `trail`, UINT8 [-1]: a packed Trail.
+The request's parameter `decode` says how much of the image is decoded.
 """
 
+import functools
 import json
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +16,17 @@ import triton_python_backend_utils as pb
 
 from pipelines import tasks
 from pipelines.errors import ImageError, words
+from pipelines.preprocess.choose import DECODE, FULL
 from pipelines.preprocess.ways import Preprocessed, preprocessor
 from pipelines.spans import Span, Trail
 from pipelines.tasks import served
 from pipelines.topologies.outcome import pack
 from pipelines.triton_models.dlpack import from_triton, refuse, respond
+
+
+def decode_of(request: Any) -> str:
+    """Return how much of the image the request wants decoded."""
+    return str(json.loads(request.parameters() or "{}").get(DECODE, FULL))
 
 
 class TritonPythonModel:
@@ -32,7 +41,8 @@ class TritonPythonModel:
         self._name = args["model_name"]
         self._task = tasks.task(task).normalized_by(normalize)
         self._dnn = self._task.dnn
-        self._preprocess = preprocessor(preprocess, self._dnn.input)
+        self._ways = functools.cache(partial(preprocessor, preprocess, self._dnn.input))
+        self._ways(decode=FULL)  # imports its library before the first request
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Return a response per request; a bad image is an error of its own request."""
@@ -45,7 +55,7 @@ class TritonPythonModel:
         turned_ns = time.monotonic_ns()
         data = from_triton(pb.get_input_tensor_by_name(request, "jpeg")).tobytes()
         try:
-            made = self._preprocess(data)
+            made: Preprocessed = self._ways(decode=decode_of(request))(data)
         except ImageError as error:
             return error
         except Exception as error:  # anything raised here would fail the rest of the batch too

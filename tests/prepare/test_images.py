@@ -230,7 +230,7 @@ def test_an_unknown_set_is_not_built(tmp_path: Path) -> None:
         build_images(tmp_path, sets=["faces-13"])
     assert raised.value.hint == (
         "the sets are: small, medium, large, 1mp, 2mp, 4mp (also with -progressive, -420, -png, "
-        "-webp), faces-0..12, text-0..12"
+        "-webp), phone, phone-50, phone-95, faces-0..12, text-0..12"
     )
 
 

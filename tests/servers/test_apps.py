@@ -12,6 +12,7 @@ import pytest
 from processes import BENCH, family, refused, started, until, wait_gone
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput, InferResult
 
+from bench.prepare.images.sets import images_of
 from bench.prepare.own.check import picture
 from bench.prepare.own.onnx_file import alike
 from bench.prepare.repository import models_of
@@ -33,13 +34,13 @@ MODEL = "classification_opencv"
 EXTRAS = [TensorSpec("size", np.int64, (1, 2))]
 
 
-def asked(url: str, pipeline: str, way: str) -> Tensors:
+def asked(url: str, pipeline: str, way: str, file: bytes = b"", **parameters: str) -> Tensors:
     """The DNN's outputs of a picture, and its size."""
     outputs = tasks.task(pipeline).dnn.asked(1) + EXTRAS
-    image = {"jpeg": np.frombuffer(picture(), np.uint8)[None]}
+    image = {"jpeg": np.frombuffer(file or picture(), np.uint8)[None]}
+    how = {"outputs": outputs, "request_id": "a", "parameters": parameters}
     with contextlib.closing(HttpEngine(url)) as engine:
-        made = engine.infer(ensemble(pipeline, way), image, outputs=outputs, request_id="a")
-    return made.outputs
+        return engine.infer(ensemble(pipeline, way), image, **how).outputs
 
 
 @pytest.mark.parametrize("pipeline", ["classification", "detection"])
@@ -55,6 +56,13 @@ def test_an_app_answers_as_triton_does(
             assert ours.keys() == theirs.keys()
             for output, value in theirs.items():
                 assert alike(ours[output], value), (way, output)
+        large = images_of("large").paths[0].read_bytes()
+        ours, theirs = (
+            asked(one.url, pipeline, "opencv", large, decode="scaled") for one in (app, triton)
+        )
+        for output, full in asked(triton.url, pipeline, "opencv", large).items():
+            assert alike(ours[output], theirs[output]), output
+            assert output == "size" or not alike(ours[output], full), output
         with contextlib.closing(HttpEngine(app.url, server=name)) as engine:
             bad = {"jpeg": np.zeros((1, 9), np.uint8)}
             with pytest.raises(EngineError, match="the image is no JPEG"):

@@ -131,7 +131,7 @@ def test_damaged_exif_does_not_cost_the_pixels(way: str) -> None:
 
 def test_the_limit_is_on_pixels_not_on_a_side() -> None:
     wide = encode(photograph().convert("L").resize((65000, 1)))
-    assert formats.admitted(wide) == (wide, "JPEG", 65000, 1)
+    assert formats.admitted(wide) == (wide, "JPEG", 65000, 1, 1)
 
 
 @pytest.mark.parametrize("way", WAYS)

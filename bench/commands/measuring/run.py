@@ -21,7 +21,7 @@ from bench.runs.run import Plan, each_run
 from pipelines.engines.serving import SERVERS
 from pipelines.topologies.scenario import table
 
-SEVERAL = ("images", "preprocess", "place", "transport", "topology", "crops")
+SEVERAL = ("images", "preprocess", "decode", "place", "transport", "topology", "crops")
 
 
 @click.command(params=scenario_options(several=SEVERAL, device={"default": None}))

@@ -37,15 +37,15 @@ PIPELINE, MODEL, SLOWED = "classification", "preprocess_classification_opencv", 
 MODEL_FILE = """
 import time
 
-from pipelines.preprocess.ways import OpenCV
+from pipelines.preprocess.opencv import OpenCV
 from pipelines.triton_models.preprocess import TritonPythonModel
 
 _decode = OpenCV.decode
 
 
-def _slower(self, data):
+def _slower(self, picture, **how):
     start = time.monotonic_ns()
-    image = _decode(self, data)
+    image = _decode(self, picture, **how)
     end = time.monotonic_ns()
     end += round((end - start) * {part})
     while time.monotonic_ns() < end:

@@ -13,6 +13,7 @@ _SETTINGS = (
     "only",
     "images",
     "preprocess",
+    "decode",
     "place",
     "transport",
     "topology",

@@ -177,6 +177,22 @@ SIZES: dict[str, Recipe] = {
 }
 """Sets between medium and large, with its bytes for each pixel: nothing but size differs."""
 
+PHONES: dict[str, Recipe] = {
+    f"phone-{quality}" if quality != 85 else "phone": Recipe(
+        *(4032, 3024, low, high, (quality,), PHOTOGRAPHS),
+        partial(_tile, tile=(504, 378)),
+        coding="420",
+    )
+    for quality, low, high in (
+        (85, 3_000_000, 4_100_000),
+        (50, 1_400_000, 2_000_000),
+        (95, 6_000_000, 8_000_000),
+    )
+}
+"""Sets of 12 megapixels as phones store them, 2.7 MB of quality 85 and a quarter of the chroma; and
+the same pictures in other qualities.
+"""
+
 CODED: dict[str, Recipe] = {
     f"{name}-{coding}": replace(recipe, coding=coding)
     for name, recipe in {**RECIPES, **SIZES}.items()

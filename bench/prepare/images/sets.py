@@ -22,7 +22,15 @@ import PIL
 import PIL.Image
 
 from bench.prepare.images.folder import found_in
-from bench.prepare.images.recipes import CODED, CODINGS, RECIPES, SIZES, Photographs, make_image
+from bench.prepare.images.recipes import (
+    CODED,
+    CODINGS,
+    PHONES,
+    RECIPES,
+    SIZES,
+    Photographs,
+    make_image,
+)
 from bench.prepare.images.scenes import MOST, SCENES
 from bench.prepare.pins import DOWNLOADS, MEMBERS, read_members
 from bench.record.files import as_json
@@ -35,7 +43,7 @@ IMAGES = BUILD / "images"
 COUNT = 32
 SEED = 2024
 
-SETS = RECIPES | SIZES | CODED | SCENES
+SETS = RECIPES | SIZES | PHONES | CODED | SCENES
 """What can be built, by name."""
 
 DEFAULT_SETS = (*RECIPES, "faces-4", "text-4")
@@ -44,7 +52,8 @@ DEFAULT_SETS = (*RECIPES, "faces-4", "text-4")
 _BUILDER_VERSION = 1
 
 _ALSO = ", ".join(f"-{coding}" for coding in CODINGS if coding)
-KNOWN = f"{', '.join([*RECIPES, *SIZES])} (also with {_ALSO}), faces-0..{MOST}, text-0..{MOST}"
+_PLAIN, _PHONES = ", ".join([*RECIPES, *SIZES]), ", ".join(PHONES)
+KNOWN = f"{_PLAIN} (also with {_ALSO}), {_PHONES}, faces-0..{MOST}, text-0..{MOST}"
 
 
 @dataclass(frozen=True)

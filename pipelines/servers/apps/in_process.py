@@ -13,7 +13,7 @@ import onnxruntime
 
 from pipelines import paths, tasks
 from pipelines.errors import EngineError, ServerError, VisiontaxError
-from pipelines.preprocess.choose import WAYS
+from pipelines.preprocess.choose import DECODE, FULL, WAYS
 from pipelines.preprocess.ways import own
 from pipelines.servers.apps import open_inference
 from pipelines.servers.sizing import default_sizes
@@ -100,7 +100,8 @@ class InProcess:
         except KeyError:
             raise EngineError(f"{asked.model} takes an image as jpeg") from None
         tell("input", turn_ns, time.monotonic_ns(), request_id=wanted.id)
-        made = own(way, self._dnn.input)(image)
+        decode = str(wanted.parameters.get(DECODE, FULL))
+        made = own(way, self._dnn.input, decode=decode)(image)
         for one in made.spans:
             tell(one.stage, one.start_ns, one.end_ns, request_id=wanted.id)
         with span("input", request_id=wanted.id):

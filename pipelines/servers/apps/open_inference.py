@@ -1,7 +1,7 @@
 """The Open Inference Protocol with binary tensors, as a server reads and writes it."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -33,14 +33,18 @@ class _Head(msgspec.Struct):
     inputs: list[_Given]
     outputs: list[_Wanted] = []
     id: str = ""
+    parameters: dict[str, Any] = {}
 
 
 class Inference(NamedTuple):
-    """What is asked of a model: its inputs, and the names of the outputs wanted, none for all."""
+    """What is asked of a model: its inputs, the names of the outputs wanted, none for all, and what
+    else is said to it.
+    """
 
     id: str
     inputs: Tensors
     outputs: list[str]
+    parameters: dict[str, Any]
 
 
 _decoder = msgspec.json.Decoder(_Head)
@@ -62,7 +66,8 @@ def read(body: bytes, *, head_bytes: int) -> Inference:
             at += size
     except (ValueError, TypeError, OverflowError) as error:
         raise EngineError(f"not a request with binary tensors: {error}") from error
-    return Inference(head.id, inputs, [one.name for one in head.outputs])
+    wanted = [one.name for one in head.outputs]
+    return Inference(head.id, inputs, wanted, head.parameters)
 
 
 def write(outputs: Tensors, *, model: str, id: str) -> tuple[bytes, int]:
