@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import msgspec
 
-from pipelines.errors import ServerError
 from pipelines.servers.device import CPU, Device
 from pipelines.tasks.served import preprocesses_on_gpu
 
@@ -47,7 +46,8 @@ class Sizes:
     preprocesses: with GPUs it has at least as many instances as `preprocess`, over all GPUs.
     `threads`: that each instance of a DNN computes with on the CPU; as its configuration says where
     it is None.
-    `batch`: of so many requests Triton makes batches for each DNN, 1 of none, where it is not None.
+    `batch`: of so many requests, or as many as it takes, Triton makes batches for each DNN, and for
+    each fused model; 1 is of none, None as its configuration says.
     """
 
     preprocess: int
@@ -126,7 +126,7 @@ def size(repository: Path, sizes: Sizes, *, plans: bool) -> None:
         on_gpu = sizes.device.kind == "gpu" and _can_use_gpu(config.parent.name, text)
         if sizes.threads and _runs_dnn(text):
             text = _with_threads(text, sizes.threads)
-        if sizes.batch and _backend(text) == "onnxruntime":
+        if sizes.batch and _runs_dnn(text):
             text = _batching(text, sizes.batch)
         if on_gpu and plans and (config.parent / "1" / PLAN).exists():
             text = _by_tensorrt(text)
@@ -176,16 +176,9 @@ def _with_threads(config: str, threads: int) -> str:
 
 
 def _batching(config: str, most: int) -> str:
-    """The configuration of a DNN for which Triton makes batches of so many.
-
-    Raises ServerError where the DNN takes fewer.
-    """
+    """The configuration of a DNN for which Triton makes batches of so many, or of all it takes."""
     made = _read(config)
-    if most > max(1, made.max_batch_size):
-        raise ServerError(
-            f"{made.name} takes {max(1, made.max_batch_size)} images at a time, not {most}",
-            hint="say fewer with --dnn-batch",
-        )
+    most = min(most, made.max_batch_size)
     made.ClearField("dynamic_batching")
     if most > 1:
         made.dynamic_batching.preferred_batch_size.append(most)

@@ -11,7 +11,6 @@ from networks import DNNS, ROOT
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from bench.prepare import repository
-from pipelines.errors import ServerError
 from pipelines.servers.device import parse
 from pipelines.servers.sizing import PLAN, Served, Sizes, default_sizes, served, size
 
@@ -78,8 +77,8 @@ def test_a_dnn_has_batches_of_so_many_requests(repo: Path) -> None:
     assert not sized(repo, "preprocess_depth_opencv").HasField("dynamic_batching")
     size(repo, Sizes(preprocess=3, inference=5, batch=1), plans=False)
     assert not sized(repo, "mobilenetv2").HasField("dynamic_batching")
-    with pytest.raises(ServerError, match="takes 8 images at a time, not 9"):
-        size(repo, Sizes(preprocess=3, inference=5, batch=9), plans=False)
+    size(repo, Sizes(preprocess=3, inference=5, batch=9), plans=False)
+    assert list(sized(repo, "mobilenetv2").dynamic_batching.preferred_batch_size) == [8]
 
 
 def test_a_dnn_has_the_threads_that_are_asked_for(repo: Path) -> None:

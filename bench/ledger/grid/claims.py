@@ -75,7 +75,7 @@ def _lost(point: Point, beside: Point | None) -> Quantile | None:
     return Quantile(value, low, high, 1)
 
 
-NO_RUNGS = ("limit", "limit-full", "default", "fastapi")
+NO_RUNGS = ("default", "fastapi", "scaled", "limit")
 """What the ladder has beside its rungs."""
 
 
@@ -121,7 +121,7 @@ CLAIMS = (
         2.25,
         "times",
         "ladder",
-        {"images": "large", "users": "8"},
+        {"images": "large,phone", "users": "8"},
         _rung,
         _bounded,
     ),
