@@ -34,7 +34,7 @@ import time
 
 import onnxruntime
 
-from pipelines.preprocess.ways import OpenCV
+from pipelines.preprocess.opencv import OpenCV
 from pipelines.servers.apps import {app} as app
 
 

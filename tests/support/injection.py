@@ -44,7 +44,7 @@ _PREPROCESS = (
     _ON_TURN
     + """
 from pipelines.tasks.tensors import ModelInput
-from pipelines.preprocess.ways import OpenCV
+from pipelines.preprocess.opencv import OpenCV
 from pipelines.triton_models.network import Network
 from pipelines.triton_models.{module} import TritonPythonModel
 
