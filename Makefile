@@ -17,7 +17,8 @@ IMAGES := build/images.stamp
 MODEL_SOURCES := $(wildcard bench/prepare/*.py bench/prepare/pins.toml bench/prepare/dnns/*.py pipelines/tasks/*.py pipelines/preprocess/*.py \
 	triton_repo/*/task.toml)
 IMAGE_SOURCES := $(wildcard bench/prepare/packages.py bench/prepare/pins.* bench/prepare/images/*.py)
-SETUP := $(PACKAGES) $(MODELS) $(IMAGES)
+SHIM := build/trace_shim.so
+SETUP := $(PACKAGES) $(SHIM) $(MODELS) $(IMAGES)
 KAFKA := build/kafka.stamp
 
 SEED := $(or $(SEED),$(shell date +%s))
@@ -82,6 +83,10 @@ ifneq ($(CURDIR),$(shell head -n 1 $(VENV)/.made 2>/dev/null))
 $(PACKAGES): FORCE
 endif
 FORCE:
+
+# Without a C++ compiler it is not made, which is no failure.
+$(SHIM): pipelines/servers/launch/trace_shim.cc | $(PACKAGES)
+	@$(BIN)/python -m pipelines.servers.launch.trace_shim
 
 $(MODELS): $(MODEL_SOURCES) requirements.lock | $(PACKAGES)
 	@$(BIN)/bench models

@@ -122,6 +122,14 @@ class Child:
         """Whether it still runs."""
         return self.process.poll() is None
 
+    @property
+    def ending(self) -> str | None:
+        """How it has ended by itself: "SIGSEGV", "code 1"; None while it runs."""
+        code = self.process.poll()
+        if code is None:
+            return None
+        return signal.Signals(-code).name if code < 0 else f"code {code}"
+
     def wait_ready(self) -> None:
         """Return when it is ready. Raises ServerError in its own words when it ends or is late."""
         deadline = time.monotonic() + self._start_timeout_s

@@ -17,6 +17,7 @@ from bench.prepare.repository import models_of
 from pipelines import paths
 from pipelines.errors import ServerError
 from pipelines.servers import triton as embedded
+from pipelines.tasks.served import missing_models
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,7 +67,7 @@ def triton_parts() -> None:
         embedded.installation()
     except ServerError as error:
         need_built(None, str(error))
-    missing = embedded.missing_models(paths.REPOSITORY, models_of(["classification"]))
+    missing = missing_models(paths.REPOSITORY, models_of(["classification"]))
     need_built(not missing, f"models are not built ({', '.join(missing)})")
 
 

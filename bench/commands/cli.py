@@ -20,6 +20,7 @@ SELFCHECK = {
     "scale": "Measure how long the analysis of many requests takes.",
     "brokers": "Compare message brokers by themselves, and with a chain's hop.",
     "alarms": "Measure how often the gate is wrong, with real jobs.",
+    "crashes": "Count the crashes of a traced Triton, with its shim and without.",
     "decoding": "Compare scaled decoding with full: its time, and its answers.",
 }
 """The commands of `bench selfcheck`, each a module of that name."""

@@ -72,7 +72,8 @@ class Reading:
         )
         samples = records.read_samples(self.folder)
         watched = Watched(
-            window_ns, paused_ns, self.ledger.due_ns, self.ledger.end_ns, samples, in_flight
+            *(window_ns, paused_ns, self.ledger.due_ns, self.ledger.end_ns, samples, in_flight),
+            died=records.read_died(self.folder),
         )
         images = self._images()
         return summarise(

@@ -13,12 +13,14 @@
     turns.jsonl            of a load that took turns with another: since when it ran or paused
     apportion.json         for DALI: the shares of decode, resize and normalize in its one box
     statistics.jsonl       of a server that was attached to: its counters, once a second
+    died.json              of a Triton that ended by itself in the run: when, how, its last lines
     otlp.jsonl             and what it exported, where OpenTelemetry's spans are the level
 
 Everything but the manifest is append-only while the run goes on.
 """
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -38,6 +40,9 @@ from bench.record.manifest import SCHEMA, Seconds
 from pipelines.errors import ResultsError
 from pipelines.spans import Call, Count, Nanoseconds, Request
 
+_STACK = re.compile(r"\s*\d+# |Signal \(\d+\) received|\s*$|[IW]\d{4} ")
+"""A line of a stack, or one that tells of no error."""
+
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 SAMPLES = "samples.jsonl"
@@ -46,10 +51,26 @@ TRACE = "trace.csv"
 TURNS = "turns.jsonl"
 IMAGES = "images.jsonl"
 APPORTION = "apportion.json"
+DIED = "died.json"
 CROWD = "crowd-*.jsonl"
 
 DROPPED = "dropped: as many requests as may be were under way when it was due"
 """The error of a request of an open loop that nobody sent."""
+
+
+class Died(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that ended by itself: `how` ("SIGSEGV", "code 1"), when, and its last lines."""
+
+    how: str
+    time_ns: Nanoseconds
+    lines: list[str]
+
+    @property
+    def words(self) -> str:
+        """The line that says most: of a crash the one before its stack, else the last."""
+        said = [line for line in self.lines if not _STACK.match(line)]
+        return said[-1].strip()[:200] if said else "it said nothing"
+
 
 MACHINE, MONITOR = "machine", "monitor"
 """The role of samples that are of no process, and of the process that takes them."""
@@ -259,6 +280,16 @@ def read_paused_ns(folder: Path, *, window_ns: tuple[int, int]) -> int:
         for turn, until in zip(turns, ends, strict=True)
         if not turn.running
     )
+
+
+def read_died(folder: Path) -> Died | None:
+    """Return how the run's server ended by itself, or None where it did not."""
+    path = folder / DIED
+    try:
+        data = read_whole(path)
+    except FileNotFoundError:
+        return None
+    return decoded(data, msgspec.json.Decoder(Died).decode, named=str(path))
 
 
 def read_apportion(folder: Path) -> dict[str, float] | None:

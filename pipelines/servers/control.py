@@ -30,8 +30,7 @@ ON_GPU = (
 def setting(url: str, **changes: Any) -> dict[str, Any]:
     """Change and return the trace setting of the Triton at the address `url`.
 
-    Any change, even to the same value, makes Triton write out what it has traced so far. Under load
-    it should be rare: Triton 2.51 then crashes or hangs once in some thousand changes.
+    Any change, even to the same value, makes Triton write out what it has traced so far.
     """
     body = json.dumps(changes).encode() if changes else None
     try:

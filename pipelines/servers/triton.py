@@ -6,7 +6,6 @@ backends are replaced by the Python drop-ins in `triton_backends/`.
 
 import importlib.util
 import os
-import re
 import shutil
 import signal
 import sys
@@ -20,19 +19,21 @@ from pipelines import processes
 from pipelines.errors import ServerError
 from pipelines.paths import BACKENDS, BUILD, ELSEWHERE, REPOSITORY
 from pipelines.processes import HOST, free_port
-from pipelines.servers import guard, malloc
+from pipelines.servers import malloc
 from pipelines.servers.control import ON_GPU as _ON_GPU
 from pipelines.servers.control import START_TIMEOUT_S, is_ready
 from pipelines.servers.device import Device, require
+from pipelines.servers.launch import guard, trace_shim
 from pipelines.servers.service import Service
 from pipelines.servers.sizing import SIZED, Sizes, default_sizes, size
-from pipelines.tasks.description import FILE
-from pipelines.tasks.served import preprocesses_on_gpu
-from pipelines.tasks.tensors import OF_PIXELS
+from pipelines.tasks.served import missing_models, preprocesses_on_gpu
 
 STOP_TIMEOUT_S = 20.0
 _THROUGH = "All models are stopped, unloading models"
 """What it says, once asked to end, when no request is in flight any more."""
+
+LOG = "triton.log"
+"""Its log, beside its trace."""
 
 _TICK_S = 0.05
 _COMPOSED = "backends"
@@ -76,33 +77,6 @@ def installation() -> Installation:
     )
 
 
-def missing_models(repository: Path, models: Sequence[str] = ()) -> list[str]:
-    """Return the models of the repository, and of `models`, that are not built.
-
-    What preprocesses on a GPU is missed only where one of `models` does, and a DNN of pixels where
-    it is one of them.
-    """
-    configs = {config.parent.name: config for config in repository.glob("*/config.pbtxt")}
-    on_gpu = any(map(preprocesses_on_gpu, models))
-    described = {path.parent.name for path in repository.glob(f"*/{FILE}")}
-    ours = {name for name in configs if on_gpu or not preprocesses_on_gpu(name)}
-    needed = described | {name for name in ours if not name.endswith(OF_PIXELS)}
-    return sorted(
-        name
-        for name in needed | {*models} - {"*"}
-        if name not in configs or not _built(configs[name])
-    )
-
-
-def _built(config: Path) -> bool:
-    version = config.parent / "1"
-    backend = re.search(r'backend: "(\w+)"', config.read_text())
-    files = {"onnxruntime": "model.onnx", "dali": "model.dali", "python": "model.py"}
-    if backend is None:
-        return version.is_dir()
-    return (version / files.get(backend[1], "")).exists()
-
-
 class Server(Service):
     """A running embedded Triton. HTTP is on `port`, gRPC on the next, metrics on the one after.
 
@@ -141,11 +115,12 @@ def start(
     listen: str = HOST,
     sizes: Sizes | None = None,
     models: Sequence[str] = (),
+    shim: bool = True,
 ) -> Server:
     """Start the embedded Triton with these models ("*": all); its log and traces go into `folder`.
 
     The server ends with this process, however that ends. Call `wait_ready` before use; `load` adds
-    models later.
+    models later. Without `shim` its tracing is left as it came.
     Raises ServerError when something is missing, the port is taken, or there is a space in the path
     of `folder`: Triton hands paths to a shell as they are.
     """
@@ -168,7 +143,8 @@ def start(
         (composed / "repository").symlink_to(repository.resolve())
         repository = composed / "repository"
     command = [
-        *(sys.executable, "-I", guard.__file__, _regions(chosen), str(parts.binary)),
+        *(sys.executable, "-I", guard.__file__, _regions(chosen)),
+        *(*(trace_shim.preloading() if shim else ()), str(parts.binary)),
         *options(repository, composed, port=chosen, listen=listen),
         *(f"--load-model={model}" for model in models),
         f"--trace-config=triton,file={folder / 'trace.json'}",

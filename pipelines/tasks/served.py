@@ -1,9 +1,15 @@
-"""The names under which Triton serves what preprocesses for a task's DNN, and the DNN itself.
+"""The names under which Triton serves what preprocesses for a task's DNN, and the DNN itself; and
+which models of a repository are not built.
 
 `normalize` is one of NORMALIZES.
 """
 
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
 from pipelines.tasks import Dnn
+from pipelines.tasks.description import FILE
 from pipelines.tasks.tensors import OF_PIXELS
 
 _GPU = "_gpu"
@@ -38,3 +44,30 @@ def handed(dnn: Dnn) -> dict[str, str]:
     """Return how ensembles call each input of the DNN, which what preprocesses gives."""
     constants = {each.name: f"constant_{each.name}" for each in dnn.constants}
     return {dnn.input.name: "tensor", **constants}
+
+
+def missing_models(repository: Path, models: Sequence[str] = ()) -> list[str]:
+    """Return the models of the repository, and of `models`, that are not built.
+
+    What preprocesses on a GPU is missed only where one of `models` does, and a DNN of pixels where
+    it is one of them.
+    """
+    configs = {config.parent.name: config for config in repository.glob("*/config.pbtxt")}
+    on_gpu = any(map(preprocesses_on_gpu, models))
+    described = {path.parent.name for path in repository.glob(f"*/{FILE}")}
+    ours = {name for name in configs if on_gpu or not preprocesses_on_gpu(name)}
+    needed = described | {name for name in ours if not name.endswith(OF_PIXELS)}
+    return sorted(
+        name
+        for name in needed | {*models} - {"*"}
+        if name not in configs or not _built(configs[name])
+    )
+
+
+def _built(config: Path) -> bool:
+    version = config.parent / "1"
+    backend = re.search(r'backend: "(\w+)"', config.read_text())
+    files = {"onnxruntime": "model.onnx", "dali": "model.dali", "python": "model.py"}
+    if backend is None:
+        return version.is_dir()
+    return (version / files.get(backend[1], "")).exists()

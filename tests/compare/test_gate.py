@@ -315,7 +315,7 @@ def test_a_server_that_crashes_is_no_verdict_the_first_time(
     given = ("classification", "--images", "small", "--against", "users=1", "--results", tmp_path)
     given += ("--require", "p95 < +9%")
     crashes[:] = [0, 1]
-    words = "warning: the server of B has ended in mid-experiment; measuring once more"
+    words = "of B has ended in mid-experiment; it is started again, to measure once more"
     refused("gate", *given, code=3, words=words)
     crashes[:] = [1, 1]
     assert "has ended in mid" in bench("gate", *given).stderr.splitlines()[-1]

@@ -1,6 +1,7 @@
 """What is left of a run whose load, server or terminal is lost in the middle of it."""
 
 import os
+import re
 import signal
 import statistics
 import time
@@ -119,6 +120,28 @@ def test_a_server_that_dies_is_on_the_record(own_server: triton.Server, tmp_path
     (errors,) = (issue for issue in summary["issues"] if issue["code"] == "ERRORS")
     assert f"no answer from Triton at {own_server.url}" in errors["message"]
     assert "INVALID" in bench("report", only_run(folder)).stdout
+
+
+def test_a_server_that_crashes_is_named_with_when_and_how(
+    own_server: triton.Server, tmp_path: Path
+) -> None:
+    folder = tmp_path / "results"
+    with loaded(LOCUST, *two_users(own_server.url, 4), into=folder, enough=20) as process:
+        until(lambda: measured(only_run(folder)), "the end of the warm-up")
+        (it,) = (each for each in family(own_server.process) if each.name() == "tritonserver")
+        it.send_signal(signal.SIGSEGV)
+        assert ended(process) == 1
+    code, summary = report(only_run(folder))
+    assert code == 4
+    (died,) = (issue for issue in summary["issues"] if issue["code"] == "SERVER_DIED")
+    when = re.fullmatch(
+        r"Triton ended by SIGSEGV, ([\d.]+) s into the measurement: .+", died["message"]
+    )
+    assert when
+    assert 0 <= float(when[1]) <= 5
+    kept = records.read_died(only_run(folder))
+    assert kept
+    assert any(line.startswith("Signal (11) received") for line in kept.lines)
 
 
 def test_no_further_run_is_made_when_the_server_has_died(

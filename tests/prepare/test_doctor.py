@@ -185,7 +185,7 @@ def test_graphs_of_a_gpu_are_not_among_the_necessary_models(project: Path) -> No
     assert look(project)["models"].state == "ok"
 
 
-@pytest.mark.parametrize(("gpus", "count"), [([], 22), (["NVIDIA L4"], 26)])
+@pytest.mark.parametrize(("gpus", "count"), [([], 23), (["NVIDIA L4"], 27)])
 def test_the_real_machine_gets_every_check_with_a_cure_where_one_is_due(
     project: Path, gpus: list[str], count: int
 ) -> None:

@@ -27,7 +27,7 @@ from bench.runs.experiments.blocks import Timing
 from bench.runs.experiments.paused_load import DiedError, Load
 from pipelines import processes
 from pipelines.errors import ResultsError, VisiontaxError
-from pipelines.servers import triton
+from pipelines.servers import control, triton
 from pipelines.servers.device import CPU
 
 SMALL = ("--images", "small", "--warmup", "0.5s", "--slice", "300ms")
@@ -217,7 +217,12 @@ def test_a_server_that_has_ended_is_an_error(triton) -> None:
     made = object.__new__(Load)
     made.side = read("a", "", pipeline="classification", common=COMMON)
     made.folder, made._server = Path("results/x"), triton.url
+    made._traced = triton.url
+    control.turn_on(triton.url)
     made.confirm()
+    control.turn_off(triton.url)  # as one that was started again
+    with pytest.raises(DiedError, match="the server of A has ended in mid-experiment"):
+        made.confirm()
     made._server = f"127.0.0.1:{processes.free_port()}"
     with pytest.raises(DiedError, match="the server of A has ended in mid-experiment"):
         made.confirm()

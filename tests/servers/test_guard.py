@@ -11,7 +11,7 @@ from processes import PYTHON, ended, family, started, until, wait_gone
 
 GUARDING = """
 import sys
-from pipelines.servers import guard
+from pipelines.servers.launch import guard
 guard.PATIENCE_S = 1
 sys.exit(guard.main("visiontax-nothing-", *sys.argv[1:]))
 """

@@ -31,8 +31,9 @@ from pipelines import paths, processes
 from pipelines.errors import ServerError
 from pipelines.servers import control, triton
 from pipelines.servers.device import CPU, Device
-from pipelines.servers.guard import PATIENCE_S
+from pipelines.servers.launch.guard import PATIENCE_S
 from pipelines.servers.sizing import Served, Sizes
+from pipelines.tasks.served import missing_models
 from pipelines.topologies.choose import Setup, pipeline
 
 pytestmark = pytest.mark.usefixtures("triton_parts")
@@ -127,15 +128,28 @@ def _is_stub(process: psutil.Process) -> bool:
     return False
 
 
-def test_it_says_when_triton_dies(tmp_path: Path) -> None:
+def _kill_triton(members: list[psutil.Process]) -> None:
+    next(each for each in members if Path(each.exe()).name == "tritonserver").kill()
+
+
+def test_triton_that_dies_is_started_again_once(tmp_path: Path) -> None:
     log = tmp_path / "serve.log"
     with serving(log) as process:
+        (url,) = re.findall(r"^http +http://(\S+)$", log.read_text(), re.MULTILINE)
         members = family(process)
-        next(each for each in members if Path(each.exe()).name == "tritonserver").kill()
+        _kill_triton(members)
+        until(lambda: log.read_text().count("ready;") == 2, "the second server")
+        wait_gone([each for each in members if each.pid != process.pid])
+        assert control.is_ready(url)
+        members = family(process)
+        _kill_triton(members)
         assert ended(process) == 1
         wait_gone(members)
-    errors = [line for line in log.read_text().splitlines() if line.startswith("error:")]
-    assert errors == ["error: Triton ended by itself with code -9"]
+    said = [line for line in log.read_text().splitlines() if "ended by itself" in line]
+    assert said == [
+        "warning: Triton ended by itself with SIGKILL; it is started again",
+        "error: Triton ended by itself with SIGKILL, for the second time",
+    ]
     assert regions_of(process) == []
     assert "hint: see " in log.read_text()
 
@@ -243,8 +257,8 @@ def test_unbuilt_models_of_a_gpu_are_missed_only_where_one_is_asked_for(tmp_path
     name = "preprocess_depth_dali_gpu"
     (tmp_path / name).mkdir()
     (tmp_path / name / "config.pbtxt").write_text(f'name: "{name}"\nbackend: "dali"\n')
-    assert triton.missing_models(tmp_path) == []
-    assert triton.missing_models(tmp_path, ["depth_dali_gpu"]) == ["depth_dali_gpu", name]
+    assert missing_models(tmp_path) == []
+    assert missing_models(tmp_path, ["depth_dali_gpu"]) == ["depth_dali_gpu", name]
 
 
 def test_everything_on_the_cpu_leaves_out_what_needs_a_gpu(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ NEEDS = {
     "prometheus": Need("apt install prometheus", ("prometheus",)),
     "shellcheck": Need("apt install shellcheck", ("shellcheck",)),
     "pyarrow": Need(".venv/bin/uv pip install -e .[parquet]", found=lambda: find_spec("pyarrow")),
+    "compiler": Need("apt install g++", ("c++", "g++", "clang++")),
     "openssl": Need("apt install openssl", ("openssl",)),
     "sshd": Need("apt install openssh-server", found=lambda: Path("/usr/sbin/sshd").exists()),
     "namespaces": Need(

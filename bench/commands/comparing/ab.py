@@ -19,7 +19,7 @@ from bench.report.comparison import render
 from bench.report.document import terminal
 from bench.report.document.written import FORMATS
 from bench.runs.experiments.blocks import Timing
-from bench.runs.experiments.experiment import experiment
+from bench.runs.experiments.experiment import experiment, once_more
 from bench.runs.progress import say_where
 from pipelines.errors import ResultsError
 from pipelines.topologies.scenario import DURATION, table
@@ -58,8 +58,8 @@ def command(
     timing = Timing(slice_s, budget, rounds)
     timing.check()
     need_images(specs_of(side.settings for side in sides))
-    made_in = experiment(sides, into=folder, timing=timing, seed=common["seed"])
-    return show(made_in, format=format)
+    how = {"into": folder, "timing": timing, "seed": common["seed"]}
+    return show(once_more(lambda: experiment(sides, **how)), format=format)
 
 
 def show(folder: Path, *, format: str) -> int:

@@ -15,8 +15,7 @@ from bench.record.manifest import read_manifest
 from bench.record.scenario import Settings
 from bench.runs.experiments.blocks import timing_of
 from bench.runs.experiments.checkouts import here
-from bench.runs.experiments.experiment import measure_turns
-from bench.runs.experiments.paused_load import DiedError
+from bench.runs.experiments.experiment import measure_turns, once_more
 from bench.runs.experiments.side import Side
 from bench.runs.experiments.start import equipped
 from bench.runs.run import Plan, each_run
@@ -84,11 +83,7 @@ def measure(
     timing = timing_of(slice_s=slice_s, budget=budget, questions=changes)
     need_images(side.settings.images for side in sides)
     how = {"into": folder, "timing": timing, "seed": common["seed"], "thresholds": thresholds}
-    try:
-        return measure_turns(sides, **how)
-    except DiedError as error:  # Triton may crash, which says nothing of a limit
-        click.echo(f"warning: {error}; measuring once more", err=True)
-        return measure_turns(sides, **how)
+    return once_more(lambda: measure_turns(sides, **how))
 
 
 def _one_run(side: Side, *, seconds: float, into: Path) -> Path:

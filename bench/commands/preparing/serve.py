@@ -1,6 +1,8 @@
-"""`bench serve`: the embedded Triton, from ready until Ctrl-C."""
+"""`bench serve`: the embedded Triton, from ready until Ctrl-C, started again once if it crashes."""
 
+import contextlib
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from pipelines.topologies.scenario import table
 
 DEFAULT = ("classification",)
 PIPELINE = table(Settings)["pipeline"].type
+
+AGAIN = "again"
+"""In the folder of its log, that of the Triton which was started again."""
 
 _PRINTED = {"http": "http://{}", "metrics": "http://{}/metrics"}
 
@@ -68,7 +73,8 @@ def command(
     """Start the embedded Triton, print its addresses, and stop it on Ctrl-C.
 
     It serves the models of every PIPELINE, or mix of such (by default classification, of another
-    --repository all) from the start, and any other once a run asks for it.
+    --repository all) from the start, and any other once a run asks for it. Once it has ended by
+    itself it is started again, at the same addresses.
     """
     sizes = sizes_of(**asked)
     folder = paths.BUILD / "serve" / str(os.getpid())
@@ -76,28 +82,37 @@ def command(
     ours = pipelines or repository == paths.REPOSITORY
     names = [name for each in pipelines or DEFAULT for name in weights_of(each)]
     models = models_of(names, on=sizes.device) if ours else ["*"]
-    with (
-        triton.start(
-            folder, repository=repository, port=port, listen=listen, sizes=sizes, models=models
-        ) as running,
-        brokers(services) as urls,
-    ):
-        running.wait_ready()
-        where = {
-            "http": running.url,
-            "grpc": f"{processes.HOST}:{running.port + 1}",
-            "metrics": f"{processes.HOST}:{running.port + 2}",
-            **urls,
-        }
-        for name, url in where.items():
-            click.echo(f"{name:7}  {_PRINTED.get(name, '{}').format(url)}")
-        click.echo(f"log      {folder / 'triton.log'}")
-        if addresses:
-            write_atomically(addresses, as_json(where) + b"\n")
-        click.echo(SERVING, err=True)
-        try:
-            code = running.process.wait()
-        except KeyboardInterrupt:
-            click.echo("stopping ...", err=True)
-            return
-    raise ServerError(f"Triton ended by itself with code {code}", hint=f"see {folder}/triton.log")
+    start = partial(triton.start, repository=repository, listen=listen, sizes=sizes, models=models)
+    with contextlib.ExitStack() as beside:
+        urls: dict[str, str] = {}
+        for attempt in ("", AGAIN):
+            with start(folder / attempt, port=port) as running:
+                urls = urls or beside.enter_context(brokers(services))
+                running.wait_ready()
+                port = running.port
+                _tell(running, urls, folder / attempt / triton.LOG, into=addresses)
+                try:
+                    running.process.wait()
+                except KeyboardInterrupt:
+                    click.echo("stopping ...", err=True)
+                    return
+                said = f"Triton ended by itself with {running.ending}"
+            if not attempt:
+                click.echo(f"warning: {said}; it is started again", err=True)
+    raise ServerError(f"{said}, for the second time", hint=f"see {folder / AGAIN / triton.LOG}")
+
+
+def _tell(running: triton.Server, urls: dict[str, str], log: Path, *, into: Path | None) -> None:
+    """Print where everything is, and write it as JSON where that is wanted."""
+    where = {
+        "http": running.url,
+        "grpc": f"{processes.HOST}:{running.port + 1}",
+        "metrics": f"{processes.HOST}:{running.port + 2}",
+        **urls,
+    }
+    for name, url in where.items():
+        click.echo(f"{name:7}  {_PRINTED.get(name, '{}').format(url)}")
+    click.echo(f"log      {log}")
+    if into:
+        write_atomically(into, as_json(where) + b"\n")
+    click.echo(SERVING, err=True)

@@ -28,11 +28,13 @@ from bench.generator.watching.samples import (
     worker_processes,
 )
 from bench.record import trace
-from bench.record.records import ENERGY, MONITOR, SAMPLES
+from bench.record.files import as_json, write_atomically
+from bench.record.records import DIED, ENERGY, MONITOR, SAMPLES, Died
 from pipelines import processes
 from pipelines.errors import ServerError, VisiontaxError, complaint
 from pipelines.processes import Child, answered
-from pipelines.servers import control
+from pipelines.servers import control, triton
+from pipelines.servers.launch.guard import ending_of
 
 INTERVAL_S = 1.0
 FOLDING_S = 900.0
@@ -101,6 +103,7 @@ class _Trace:
 
     def __init__(self, folder: Path, *, server: str | None) -> None:
         self._folder, self._server, self._file = folder, server, None
+        self._since_ns = time.monotonic_ns()
         if server is None:
             return
         try:
@@ -127,6 +130,7 @@ class _Trace:
             with contextlib.suppress(VisiontaxError):  # a server that died has said what it could
                 control.turn_off(self._server)
                 self._await_rest()
+            self._tell_of_death(self._file.with_name(triton.LOG))
             trace.collect(self._file, self._folder, first=self._next, last=True)
         trace.fold(self._folder)
 
@@ -136,6 +140,13 @@ class _Trace:
         while self._next == before and time.monotonic() < until:
             time.sleep(TICK_S)
             self.fetch()
+
+    def _tell_of_death(self, log: Path) -> None:
+        """Keep how the server ended that wrote this log, if it did so in the run."""
+        ending = ending_of(log)
+        if ending and ending.time_ns >= self._since_ns:
+            died = Died(how=ending.how, time_ns=ending.time_ns, lines=ending.lines)
+            write_atomically(self._folder / DIED, as_json(died) + b"\n")
 
 
 @click.command()

@@ -14,7 +14,7 @@ from bench.ledger.verdict.steadiness import of_backlog, of_latency
 from bench.ledger.verdict.surroundings import of_surroundings
 from bench.record.generator_check import doubt
 from bench.record.manifest import Manifest
-from bench.record.records import DROPPED, Sample
+from bench.record.records import DROPPED, Died, Sample
 from bench.record.scenario import Settings
 from pipelines.errors import DEAD_MODEL
 from pipelines.spans import OTHER
@@ -37,8 +37,8 @@ SHORT_BELOW = 0.9
 @dataclass(frozen=True)
 class Watched:
     """What else was recorded of a run: its window, and how long the load was paused in it; when the
-    successful requests were due and done, also those that do not count; the samples; and how many
-    were in flight.
+    successful requests were due and done, also those that do not count; the samples; how many were
+    in flight; and how its server ended, if by itself.
     """
 
     window_ns: tuple[int, int]
@@ -47,6 +47,7 @@ class Watched:
     end_ns: Ints
     samples: Sequence[Sample]
     in_flight: InFlight
+    died: Died | None = None
 
 
 def judge(
@@ -128,6 +129,10 @@ def _of_course(manifest: Manifest, watched: Watched, *, failed: Counter[str]) ->
     asked_s = manifest.duration_s
     if asked_s and manifest.window_end_ns is not None and measured_s < SHORT_BELOW * asked_s:
         yield "SHORT", f"measured {measured_s:.1f} of the {asked_s:g} s asked for", False
+    if died := watched.died:
+        when_s = (died.time_ns - window_ns[0]) / 1e9
+        said = f"Triton ended by {died.how}, {when_s:.1f} s into the measurement: {died.words}"
+        yield "SERVER_DIED", said, True
     if manifest.window_end_ns is not None and not failed:
         yield from of_flight(watched.in_flight)
     if not paused:

@@ -12,8 +12,9 @@ from bench.prepare.doctor.compose import check_docker, check_owner, check_ports
 from bench.prepare.doctor.host import Check, Host, need, wish
 from bench.record.machine import NO_RAPL, ONLY_ROOT, rapl_zones
 from pipelines.errors import ServerError
-from pipelines.servers.triton import missing_models
+from pipelines.servers.launch import trace_shim
 from pipelines.tasks.description import FILE
+from pipelines.tasks.served import missing_models
 
 _SETUP = "run 'make setup'"
 _GIB = 1 << 30
@@ -60,6 +61,9 @@ def _check_server(host: Host) -> Iterator[Check]:
         yield need("triton", there, detail, cure=cure)
     except ServerError as error:
         yield Check("triton", "missing", str(error), error.hint)
+    shim = host.root / "build" / trace_shim.LIBRARY.name
+    detail = f"build/{shim.name}" if shim.is_file() else "a traced Triton 2.51 may crash"
+    yield wish("trace shim", shim.is_file(), detail, cure=trace_shim.CURE)
     # The stub links to the shared library of Python: where the server will look for it.
     soname = f"libpython{host.python_line}.so.1.0"
     fetched = Path("build", "libpython", soname)

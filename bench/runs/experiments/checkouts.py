@@ -27,8 +27,8 @@ CHECKOUTS = paths.BUILD / "checkouts"
 KEPT = 4
 """How many revisions that nobody uses any more stay built."""
 
-SHARED = ("downloads", "images", "kafka", "libpython")
-"""What revisions have in common: folders of build/, some of which may not be there."""
+SHARED = ("downloads", "images", "kafka", "libpython", "trace_shim.so")
+"""What revisions have in common of build/; some of it may not be there."""
 
 BUILD_TIMEOUT_S = 900.0
 

@@ -6,7 +6,7 @@ What the turns were stands in `ab.json`, beside the ordinary run folders `a` and
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from bench.record import folders
 from bench.runs.equipment import crew
 from bench.runs.experiments.blocks import Enough, Record, Timing, make_slices
 from bench.runs.experiments.checkouts import Checkout, checked_out, here
-from bench.runs.experiments.paused_load import Load
+from bench.runs.experiments.paused_load import DiedError, Load
 from bench.runs.experiments.side import Side
 from bench.runs.experiments.start import as_child, equipped
 from bench.runs.progress import say_where
@@ -98,6 +98,17 @@ def experiment(
                 say_where([record.folder])  # what was measured until then is there
                 raise
     return record.folder
+
+
+def once_more(make: Callable[[], Path]) -> Path:
+    """Make an experiment, and anew where a server ended by itself amid it: that says nothing of the
+    sides. Raises DiedError the second time.
+    """
+    try:
+        return make()
+    except DiedError as error:
+        click.echo(f"warning: {error}; it is started again, to measure once more", err=True)
+        return make()
 
 
 def _warn_of_few(side: Side, latency_s: float, *, slice_s: float) -> None:

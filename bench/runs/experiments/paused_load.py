@@ -104,8 +104,13 @@ class Load:
         return None
 
     def confirm(self) -> None:
-        """Raise DiedError when its server is there no more."""
-        if self._server and not control.is_ready(self._server):
+        """Raise DiedError when its server is there no more, or was started again: such a one does
+        not trace.
+        """
+        gone = self._server and not control.is_ready(self._server)
+        if self._traced and not gone:
+            gone = control.setting(self._traced).get("trace_level") == ["OFF"]
+        if gone:
             raise DiedError(
                 f"the server of {self.side.title} has ended in mid-experiment",
                 hint=f"'bench report {self.folder}' shows the errors; if it was started for this "

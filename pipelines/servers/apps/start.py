@@ -10,7 +10,8 @@ from pipelines import processes
 from pipelines.engines.serving import TITLES
 from pipelines.errors import ServerError
 from pipelines.processes import free_port
-from pipelines.servers import control, guard, malloc
+from pipelines.servers import control, malloc
+from pipelines.servers.launch import guard
 from pipelines.servers.service import Service
 
 STOP_TIMEOUT_S = 20.0
