@@ -10,38 +10,24 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from pipelines.brokers import Broker, is_reply
+from pipelines.brokers.redis_line import Command, Line, reach
 from pipelines.errors import BrokerError
 
 EXPIRE_S = 3600
 """A topic that nothing was put on for so long is forgotten."""
 
-PATIENCE_S = 10.0
-"""An answer that is so late will not come."""
-
 _SLICE_S = 1.0
 """No one call blocks for longer, so that dead takers are noticed while waiting for messages."""
-
-Pipeline = Any  # of redis.client.Pipeline, whose commands return either it or an awaitable
 
 
 def connect(url: str) -> redis.Redis:
     """Return a connection to the Redis at host:port, opened when it is first used."""
-    host, _, port = url.rpartition(":")
-    return redis.Redis(
-        host=host,
-        port=int(port),
-        protocol=2,
-        socket_timeout=PATIENCE_S,
-        socket_connect_timeout=PATIENCE_S,
-        retry=Retry(NoBackoff(), 0),  # a put that is repeated unasked is there twice
-    )
+    return redis.Redis(**reach(url))
 
 
 @contextlib.contextmanager
@@ -64,7 +50,7 @@ class RedisBroker(Broker):
 
     def __init__(self, url: str, *, takeover_s: float) -> None:
         self._url = url
-        self._redis = connect(url)
+        self._line = Line(url)
         self._takeover_ms = max(1, round(takeover_s * 1000))
         self._slice_s = min(_SLICE_S, takeover_s / 4)
         self._taker = new_name()
@@ -74,11 +60,9 @@ class RedisBroker(Broker):
     def put(self, topic: str, messages: Sequence[bytes]) -> None:
         if not messages:
             return
-        pipeline, key = self._pipeline(), self._key(topic)
-        self._add(pipeline, key, messages)
-        pipeline.expire(key, EXPIRE_S)
+        key = self._key(topic)
         with speaking(self._url):
-            pipeline.execute()
+            self._line.ask(*self._adding(key, messages), after=[("EXPIRE", key, EXPIRE_S)])
 
     def take(self, topic: str, *, most: int, wait_s: float) -> list[bytes]:
         self._topics.add(topic)
@@ -91,30 +75,31 @@ class RedisBroker(Broker):
                     return taken
 
     def close(self) -> None:
-        pipeline = self._acknowledging()
+        goodbye = self._acknowledging()
         for topic in self._topics:
             key = self._key(topic)
-            self._leave(pipeline, key)
+            goodbye += self._leaving(key)
             if is_reply(topic):
-                pipeline.unlink(key, f"{key}:takers")
-        with contextlib.suppress(redis.RedisError):
-            pipeline.execute(raise_on_error=False)
-        self._redis.close()
+                goodbye.append(("UNLINK", key, f"{key}:takers"))
+        if goodbye:
+            with contextlib.suppress(redis.RedisError):
+                self._line.ask(*goodbye)
+        self._line.close()
 
-    def _add(self, pipeline: Pipeline, key: str, messages: Sequence[bytes]) -> None:
-        """Put messages, of which there are some."""
+    def _adding(self, key: str, messages: Sequence[bytes]) -> list[Command]:
+        """Return what puts messages, of which there are some."""
         raise NotImplementedError
 
     def _take(self, topic: str, most: int, wait_ms: int) -> list[bytes]:
         """Acknowledge what is held, and return up to `most` messages."""
         raise NotImplementedError
 
-    def _acknowledging(self) -> Pipeline:
-        """Return a pipeline that begins with acknowledging what is held."""
+    def _acknowledging(self) -> list[Command]:
+        """Return what acknowledges all that is held."""
         raise NotImplementedError
 
-    def _leave(self, pipeline: Pipeline, key: str) -> None:
-        """Be no taker of the topic any more."""
+    def _leaving(self, key: str) -> list[Command]:
+        """Return what makes this one no taker of the topic any more."""
         raise NotImplementedError
 
     def _rescue_is_due(self, topic: str) -> bool:
@@ -127,9 +112,6 @@ class RedisBroker(Broker):
 
     def _key(self, topic: str) -> str:
         return f"{self.prefix}:{topic}"
-
-    def _pipeline(self) -> Pipeline:
-        return self._redis.pipeline(transaction=False)
 
 
 def new_name() -> str:

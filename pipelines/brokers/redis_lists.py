@@ -4,11 +4,11 @@ A taker is dead when its key `lists:alive:<taker>` has expired.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import redis
 
-from pipelines.brokers.redis import EXPIRE_S, Pipeline, RedisBroker, new_name, speaking
+from pipelines.brokers.redis import EXPIRE_S, RedisBroker, new_name, speaking
+from pipelines.brokers.redis_line import Command
 
 _RESCUE = """
 for _, taker in ipairs(redis.call('SMEMBERS', KEYS[2])) do
@@ -27,8 +27,8 @@ class RedisLists(RedisBroker):
 
     prefix = "lists"
 
-    def _add(self, pipeline: Pipeline, key: str, messages: Sequence[bytes]) -> None:
-        pipeline.lpush(key, *messages)
+    def _adding(self, key: str, messages: Sequence[bytes]) -> list[Command]:
+        return [("LPUSH", key, *messages)]
 
     def _take(self, topic: str, most: int, wait_ms: int) -> list[bytes]:
         try:
@@ -40,44 +40,41 @@ class RedisLists(RedisBroker):
     def _move(self, topic: str, most: int, wait_ms: int) -> list[bytes]:
         source, alive = self._key(topic), f"lists:alive:{self._taker}"
         taken, takers = f"{source}:{self._taker}", f"{source}:takers"
-        pipeline = self._acknowledging()
-        pipeline.sadd(takers, self._taker)
-        pipeline.expire(takers, EXPIRE_S)
-        pipeline.set(alive, b"", px=self._takeover_ms + wait_ms)
+        before: list[Command] = [
+            *self._acknowledging(),
+            ("SADD", takers, self._taker),
+            ("EXPIRE", takers, EXPIRE_S),
+            ("SET", alive, b"", "PX", self._takeover_ms + wait_ms),
+        ]
         if self._rescue_is_due(topic):
-            pipeline.eval(_RESCUE, 2, source, takers, EXPIRE_S)
+            before.append(("EVAL", _RESCUE, 2, source, takers, EXPIRE_S))
+        after: list[Command] = [("PEXPIRE", alive, self._takeover_ms), ("EXPIRE", taken, EXPIRE_S)]
+        move: Command = ("LMOVE", source, taken, "RIGHT", "LEFT")
         if wait_ms > 1:  # what Redis rounds to 0 is for ever
-            pipeline.blmove(source, taken, wait_ms / 1000, "RIGHT", "LEFT")
+            wait: Command = ("BLMOVE", *move[1:], wait_ms / 1000)
         else:
-            pipeline.lmove(source, taken, "RIGHT", "LEFT")
-        pipeline.pexpire(alive, self._takeover_ms)
-        pipeline.expire(taken, EXPIRE_S)
-        pipeline.llen(source)
-        *_, message, _, _, waiting = pipeline.execute()
+            wait = move
+        message, waiting = self._line.ask(wait, ("LLEN", source), before=before, after=after)
         if message is None:
             return []
         if most == 1 or not waiting:
             return [message]
-        pipeline = self._pipeline()
-        for _ in range(min(most - 1, waiting)):
-            pipeline.lmove(source, taken, "RIGHT", "LEFT")
-        return [message, *(each for each in pipeline.execute() if each is not None)]
+        more = self._line.ask(*[move] * min(most - 1, waiting))
+        return [message, *(each for each in more if each is not None)]
 
-    def _acknowledging(self) -> Pipeline:
-        pipeline = self._pipeline()
-        pipeline.unlink(*(f"{self._key(topic)}:{self._taker}" for topic in self._topics))
-        return pipeline
+    def _acknowledging(self) -> list[Command]:
+        held = [f"{self._key(topic)}:{self._taker}" for topic in self._topics]
+        return [("UNLINK", *held)] if held else []
 
     def depth(self, topic: str) -> int:
         source = self._key(topic)
         with speaking(self._url):
-            takers: Any = self._redis.smembers(f"{source}:takers")
-            pipeline = self._pipeline()
-            pipeline.llen(source)
-            for taker in takers:
-                pipeline.llen(f"{source}:{taker.decode()}")
-            return sum(pipeline.execute())
+            (takers,) = self._line.ask(("SMEMBERS", f"{source}:takers"))
+            held = [("LLEN", f"{source}:{taker.decode()}") for taker in takers]
+            return sum(self._line.ask(("LLEN", source), *held))
 
-    def _leave(self, pipeline: Pipeline, key: str) -> None:
-        pipeline.srem(f"{key}:takers", self._taker)
-        pipeline.unlink(f"lists:alive:{self._taker}")
+    def _leaving(self, key: str) -> list[Command]:
+        return [
+            ("SREM", f"{key}:takers", self._taker),
+            ("UNLINK", f"lists:alive:{self._taker}"),
+        ]

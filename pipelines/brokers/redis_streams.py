@@ -6,7 +6,8 @@ from typing import Any
 
 import redis
 
-from pipelines.brokers.redis import EXPIRE_S, Pipeline, RedisBroker, speaking
+from pipelines.brokers.redis import EXPIRE_S, RedisBroker, speaking
+from pipelines.brokers.redis_line import Command
 
 GROUP = "takers"
 
@@ -15,62 +16,62 @@ MOST_MESSAGES = 100_000
 
 
 class RedisStreams(RedisBroker):
-    """What is acknowledged is deleted."""
+    """What is acknowledged is deleted, on the way of the next take and unanswered."""
 
     prefix = "streams"
     _held: tuple[str, list[bytes]] = ("", [])
 
-    def _add(self, pipeline: Pipeline, key: str, messages: Sequence[bytes]) -> None:
-        for message in messages:
-            pipeline.xadd(key, {b"m": message}, maxlen=MOST_MESSAGES)
+    def _adding(self, key: str, messages: Sequence[bytes]) -> list[Command]:
+        return [("XADD", key, "MAXLEN", "~", MOST_MESSAGES, "*", b"m", each) for each in messages]
 
     def _take(self, topic: str, most: int, wait_ms: int) -> list[bytes]:
+        key = self._key(topic)
         if self._rescue_is_due(topic):
-            pipeline = self._acknowledging()
-            pipeline.xautoclaim(self._key(topic), GROUP, self._taker, self._takeover_ms, count=most)
-            reply = self._execute(pipeline, topic)
-            entries = reply[1] if reply else []
-            if entries:
+            lost_ms = self._takeover_ms
+            claim = ("XAUTOCLAIM", key, GROUP, self._taker, lost_ms, "0-0", "COUNT", most)
+            reply = self._ask(claim, topic)
+            if reply and reply[1]:
                 del self._rescued[topic]  # there may be more
-                return self._hold(topic, entries)
-        pipeline = self._acknowledging()
-        pipeline.xreadgroup(
-            GROUP, self._taker, {self._key(topic): ">"}, count=most, block=wait_ms or None
-        )
-        reply = self._execute(pipeline, topic)
+                return self._hold(topic, reply[1])
+        wait = ("BLOCK", wait_ms) if wait_ms else ()
+        read = ("XREADGROUP", "GROUP", GROUP, self._taker, "COUNT", most, *wait, "STREAMS")
+        reply = self._ask((*read, key, ">"), topic)
         return self._hold(topic, reply[0][1] if reply else [])
 
-    def _acknowledging(self) -> Pipeline:
-        pipeline = self._pipeline()
-        topic, ids = self._held
-        if ids:
-            pipeline.xack(self._key(topic), GROUP, *ids)
-            pipeline.xdel(self._key(topic), *ids)
-        return pipeline
-
-    def _execute(self, pipeline: Pipeline, topic: str) -> Any:
-        """Return the last reply; None where the group was missing, which now is there."""
-        replies = pipeline.execute(raise_on_error=False)
-        self._held = ("", [])
-        for error in replies:
-            if not isinstance(error, redis.RedisError):
-                continue
+    def _ask(self, command: Command, topic: str) -> Any:
+        """Acknowledge what is held, and return the reply to the command: None where the group was
+        missing, which now is there.
+        """
+        try:
+            (reply,) = self._line.ask(command, before=self._acknowledging())
+        except redis.ResponseError as error:
             if not str(error).startswith("NOGROUP"):
-                raise error
-            with contextlib.suppress(redis.ResponseError):  # another taker was quicker
-                self._redis.xgroup_create(self._key(topic), GROUP, "0", mkstream=True)
-                self._redis.expire(self._key(topic), EXPIRE_S)
-            return None
-        return replies[-1]
+                raise
+            reply = None
+            self._make_group(self._key(topic))
+        self._held = ("", [])
+        return reply
 
-    def _hold(self, topic: str, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[bytes]:
-        kept = [(number, fields) for number, fields in entries if fields]  # others were cut off
-        self._held = (topic, [number for number, _ in kept])
-        return [fields[b"m"] for _, fields in kept]
+    def _acknowledging(self) -> list[Command]:
+        topic, ids = self._held
+        key = self._key(topic)
+        return [("XACK", key, GROUP, *ids), ("XDEL", key, *ids)] if ids else []
+
+    def _make_group(self, key: str) -> None:
+        with contextlib.suppress(redis.ResponseError):  # another taker was quicker
+            self._line.ask(
+                ("XGROUP", "CREATE", key, GROUP, "0", "MKSTREAM"), ("EXPIRE", key, EXPIRE_S)
+            )
+
+    def _hold(self, topic: str, entries: Sequence[Any]) -> list[bytes]:
+        """Return the messages of entries, each of which is its id and its fields."""
+        kept = [(number, fields) for number, fields in filter(None, entries) if fields]
+        self._held = (topic, [number for number, _ in kept])  # others were cut off
+        return [message for _, (_, message) in kept]
 
     def depth(self, topic: str) -> int:
         with speaking(self._url):
-            return int(self._redis.xlen(self._key(topic)))
+            return int(self._line.ask(("XLEN", self._key(topic)))[0])
 
-    def _leave(self, pipeline: Pipeline, key: str) -> None:
-        pipeline.xgroup_delconsumer(key, GROUP, self._taker)
+    def _leaving(self, key: str) -> list[Command]:
+        return [("XGROUP", "DELCONSUMER", key, GROUP, self._taker)]
