@@ -273,10 +273,12 @@ def test_a_first_stage_holds_back_while_the_second_stands_still(
         for stage in messages.STAGES:
             says(tmp_path / stage, "ready")
         second.send_signal(signal.SIGSTOP)
-        ask = stack.enter_context(asking(settings))
+        users = [stack.enter_context(asking(settings)) for _ in range(12)]
         link = stack.enter_context(closing(broker(str(settings.topology), str(settings.broker))))
-        with ThreadPoolExecutor(12) as pool:
-            answering = [pool.submit(ask, image, request_id=f"r{i}") for i in range(12)]
+        with ThreadPoolExecutor(len(users)) as pool:
+            answering = [
+                pool.submit(ask, image, request_id=f"r{i}") for i, ask in enumerate(users)
+            ]
             until(lambda: link.depth(CROPS) > IN_FLIGHT - 12, "it is full")
             depths = []
             for _ in range(100):
