@@ -5,7 +5,7 @@ import hashlib
 import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from bench.record.hosts import clock
 from bench.record.manifest import SCHEMA, Manifest, write_manifest
 from bench.record.records import write_images
 from bench.record.scenario import Settings, parts
-from pipelines import tasks
 from pipelines.errors import ResultsError, ServerError
 from pipelines.paths import ROOT
 from pipelines.processes import output_of
@@ -33,6 +32,17 @@ _log = logging.getLogger(__name__)
 
 COOLDOWN_NS = 1_000_000_000
 """How much of the load's end does not count."""
+
+
+def _inferring(settings: Settings, served: Collection[str]) -> str:
+    """The model that has the first DNN, of those that are served: of preprocessing alone none is,
+    and that model says as well where it runs.
+    """
+    first, *_ = parts(settings).values()
+    stages = choose.stages(first)
+    known = [name for name in stages if name in served]
+    known.sort(key=lambda name: stages[name] != "inference")
+    return next(iter(known), first.task.dnn.model)
 
 
 class Session:
@@ -53,11 +63,8 @@ class Session:
         if settings.traced and settings.server:
             served = served_by(settings.server, stages)
         if settings.traced and settings.server and not attached:
-            first, *_ = parts(settings)
-            model = tasks.first_task(first).dnn.model
-            settings = msgspec.structs.replace(
-                settings, device=str(device_of(settings.server, model))
-            )
+            where = device_of(settings.server, _inferring(settings, served))
+            settings = msgspec.structs.replace(settings, device=str(where))
         results = Path(spec.results)
         self.folder = Path(spec.folder) if spec.folder else make_folder(results, settings)
         self._manifest = Manifest(

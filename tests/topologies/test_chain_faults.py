@@ -276,9 +276,7 @@ def test_a_first_stage_holds_back_while_the_second_stands_still(
         users = [stack.enter_context(asking(settings)) for _ in range(12)]
         link = stack.enter_context(closing(broker(str(settings.topology), str(settings.broker))))
         with ThreadPoolExecutor(len(users)) as pool:
-            answering = [
-                pool.submit(ask, image, request_id=f"r{i}") for i, ask in enumerate(users)
-            ]
+            answering = [pool.submit(ask, image, request_id=f"r{i}") for i, ask in enumerate(users)]
             until(lambda: link.depth(CROPS) > IN_FLIGHT - 12, "it is full")
             depths = []
             for _ in range(100):
