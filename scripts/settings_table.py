@@ -4,7 +4,11 @@ import re
 from pathlib import Path
 
 from bench.record.scenario import Settings
-from pipelines.topologies.scenario import Setting, flag, table
+from pipelines.topologies.setting import (
+    Setting,
+    flag,
+    table,
+)
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
 HEAD = "| option | default | meaning | in `settings` |\n|---|---|---|---|\n"

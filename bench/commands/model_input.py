@@ -8,7 +8,9 @@ import click
 from bench.commands.options import together
 from bench.prepare.own.guess import Asked
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.scenario import Text
+from pipelines.topologies.setting import (
+    Text,
+)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -12,14 +12,18 @@ from pipelines import tasks
 from pipelines.engines import serving
 from pipelines.errors import VisiontaxError
 from pipelines.preprocess.choose import FULL
-from pipelines.topologies.scenario import (
+from pipelines.topologies.names import (
     BROKERLESS,
     DEFAULT_TOPOLOGY,
-    DURATION,
     FUSED,
     NOBODY,
-    Setting,
+)
+from pipelines.topologies.scenario import (
     Setup,
+)
+from pipelines.topologies.setting import (
+    DURATION,
+    Setting,
     Text,
     flag,
     table,

@@ -84,4 +84,4 @@ def _notes(tuned: Tuned) -> Iterator[str]:
     )
     yield "what was fixed on the command line was not walked; whoever preprocesses is as given"
     if any("decode" in one for one in (tuned.changes, tuned.settings)):
-        yield "scaled decoding changes answers a little: see how often they agree"
+        yield "scaled decoding changes answers; 'bench selfcheck decoding' says how often"

@@ -13,7 +13,9 @@ from bench.report.comparison import render
 from bench.report.document import terminal
 from bench.report.document.written import FORMATS
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.scenario import Text
+from pipelines.topologies.setting import (
+    Text,
+)
 
 
 class _WithAll(click.Command):

@@ -18,7 +18,9 @@ from pipelines import paths, processes
 from pipelines.errors import ServerError
 from pipelines.servers import triton
 from pipelines.servers.sizing import sizes_of
-from pipelines.topologies.scenario import table
+from pipelines.topologies.setting import (
+    table,
+)
 
 DEFAULT = ("classification",)
 PIPELINE = table(Settings)["pipeline"].type

@@ -7,7 +7,14 @@ For what only Triton can do, another server is compared with Triton.
 from bench.ledger.summary import Summary
 from bench.record.scenario import EACH, TENSOR, Settings
 from pipelines.engines.serving import TRITON
-from pipelines.topologies.scenario import DEFAULT_TOPOLOGY, INGESTED, NOBODY, flag
+from pipelines.topologies.names import (
+    DEFAULT_TOPOLOGY,
+    INGESTED,
+    NOBODY,
+)
+from pipelines.topologies.setting import (
+    flag,
+)
 
 _SETTINGS = (
     "only",

@@ -15,7 +15,10 @@ import msgspec
 
 from bench.record.scenario import Settings, mix_of
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.scenario import flag, table
+from pipelines.topologies.setting import (
+    flag,
+    table,
+)
 
 STUDIES = Path(__file__).parents[2] / "studies"
 """The studies that come with visiontax."""
