@@ -41,9 +41,9 @@ from pipelines.servers.apps import {app} as app
 def late(owner, name, delay_ns):
     original = getattr(owner, name)
 
-    def run(*arguments):
+    def run(*arguments, **how):
         time.sleep(delay_ns / 1e9)
-        return original(*arguments)
+        return original(*arguments, **how)
 
     setattr(owner, name, run)
 

@@ -179,7 +179,7 @@ def test_what_is_left_out_is_no_cell() -> None:
         ({"settings": {"nix": 1}}, "there is no setting 'nix'"),
         ({"settings": {"users": "many"}}, "users: 'many' is not a valid integer"),
         ({"settings": {"images": "{nix}"}, "axes": {"users": [1]}}, "{nix} is neither an axis"),
-        ({"settings": {"topology": "fused"}}, "has one DNN, so it has no topology"),
+        ({"settings": {"topology": "direct"}}, "has one DNN, so it has no topology"),
         ({"axes": {"users": []}}, "the axis users has no value"),
         ({"axes": {"users": ["4..2"]}}, "the range 4..2 descends"),
         ({"axes": {"users": ["1..900"], "seed": ["1..900"]}}, "810,000 cells are too many"),

@@ -170,10 +170,12 @@ def copy(tmp_path: Path) -> Path:
     git(folder, "init", "--quiet", "--initial-branch", "main")
     commit(folder, "now")
     git(folder, "checkout", "--quiet", "-b", "slow")
-    decoder = folder / "pipelines" / "preprocess" / "ways.py"
+    decoder = folder / "pipelines" / "preprocess" / "opencv.py"
     said = '"""Return the [height, width, 3] RGB pixels."""\n'
     assert said in decoder.read_text()
-    decoder.write_text(decoder.read_text().replace(said, f"{said}        time.sleep(0.03)\n", 1))
+    decoder.write_text(
+        decoder.read_text().replace(said, f"{said}        __import__('time').sleep(0.03)\n", 1)
+    )
     commit(folder, "slow")
     git(folder, "checkout", "--quiet", "main")
     return folder

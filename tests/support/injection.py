@@ -54,12 +54,12 @@ from pipelines.triton_models.{module} import TritonPythonModel
 def _late(owner, step, turn):
     original = getattr(owner, step)
 
-    def run(self, *arguments):
+    def run(self, *arguments, **how):
         if step == "decode":
             _turn[0] += 1
         if (_turn[0] - 1) % {places} == turn:
             _delay()
-        return original(self, *arguments)
+        return original(self, *arguments, **how)
 
     setattr(owner, step, run)
 

@@ -228,11 +228,11 @@ def test_a_broken_image_fails_its_own_request_and_no_other(
         link.put(messages.images_topic("faces"), [b"what is that?"])
         stack.enter_context(worker(settings, "first", log=log))
         stack.enter_context(worker(settings, "second", log=tmp_path / "second"))
-        ask = stack.enter_context(asking(settings))
-        with ThreadPoolExecutor(3) as pool:
+        users = [stack.enter_context(asking(settings)) for _ in images]
+        with ThreadPoolExecutor(len(users)) as pool:
             first, broken, second = (
                 pool.submit(ask, image, request_id=f"r{number}")
-                for number, image in enumerate(images)
+                for number, (ask, image) in enumerate(zip(users, images, strict=True))
             )
             assert first.result().answer.values == []
             assert len(second.result().answer.values) == 1
