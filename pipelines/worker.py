@@ -19,13 +19,8 @@ from pipelines.errors import BrokerError, VisiontaxError, complaint
 from pipelines.servers import malloc
 from pipelines.topologies.brokered.messages import STAGES
 from pipelines.topologies.brokered.stages import First, Second
-from pipelines.topologies.scenario import (
-    Setup,
-)
-from pipelines.topologies.setting import (
-    SERVER,
-    click_options,
-)
+from pipelines.topologies.scenario import Setup
+from pipelines.topologies.setting import SERVER, click_options
 
 WAIT_S = 0.5
 _AGAIN_S = 0.5

@@ -4,11 +4,7 @@ import re
 from pathlib import Path
 
 from bench.record.scenario import Settings
-from pipelines.topologies.setting import (
-    Setting,
-    flag,
-    table,
-)
+from pipelines.topologies.setting import Setting, flag, table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
 HEAD = "| option | default | meaning | in `settings` |\n|---|---|---|---|\n"

@@ -8,9 +8,7 @@ import click
 from bench.commands.options import together
 from bench.prepare.own.guess import Asked
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.setting import (
-    Text,
-)
+from pipelines.topologies.setting import Text
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -18,13 +18,7 @@ from pipelines.engines.address import MAY_LOAD
 from pipelines.engines.serving import SERVERS
 from pipelines.errors import VisiontaxError
 from pipelines.servers.device import CPU, parse
-from pipelines.topologies.setting import (
-    DURATION,
-    Text,
-    click_options,
-    flag,
-    table,
-)
+from pipelines.topologies.setting import DURATION, Text, click_options, flag, table
 
 
 def _rounds(text: str) -> int:

@@ -12,10 +12,7 @@ from bench.commands.options import may_load, scenario_options
 from bench.record.scenario import Settings, settings_of
 from bench.runs.experiments.side import Side
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.setting import (
-    click_option,
-    table,
-)
+from pipelines.topologies.setting import click_option, table
 
 USERS = 4
 """Of each side in a closed loop: enough to load a server of few cores."""

@@ -28,14 +28,8 @@ from pipelines.engines.address import HEADERS, headers
 from pipelines.errors import ServerError
 from pipelines.tasks.description import Description
 from pipelines.tasks.tensors import ENCODED
-from pipelines.topologies.names import (
-    UNKNOWN,
-)
-from pipelines.topologies.setting import (
-    SERVER,
-    flag,
-    table,
-)
+from pipelines.topologies.names import UNKNOWN
+from pipelines.topologies.setting import SERVER, flag, table
 
 NOT_OF_ATTACHED = (
     *(

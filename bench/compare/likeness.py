@@ -4,10 +4,7 @@ from collections.abc import Callable
 
 from bench.record.manifest import Manifest
 from bench.record.scenario import Settings
-from pipelines.topologies.setting import (
-    flag,
-    table,
-)
+from pipelines.topologies.setting import flag, table
 
 _NOT_COMPARED = ("pipeline", "seed", "warmup_s", "server", "grpc_port", "broker", "claims")
 

@@ -15,10 +15,7 @@ from bench.record.scenario import SIZED, Settings, settings_of
 from pipelines.engines.address import MAY_LOAD, address_of, may_load
 from pipelines.engines.choose import SERVERLESS
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.setting import (
-    flag,
-    table,
-)
+from pipelines.topologies.setting import flag, table
 
 DEFAULT_SERVER = "127.0.0.1:8000"
 

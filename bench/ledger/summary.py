@@ -21,9 +21,7 @@ from pipelines.preprocess.choose import FULL
 from pipelines.servers.sizing import Served
 from pipelines.spans import HOP, OTHER, SERVER
 from pipelines.tasks.tensors import NORMALIZES
-from pipelines.topologies.names import (
-    ANSWERS,
-)
+from pipelines.topologies.names import ANSWERS
 
 SCHEMA = 3
 """Of what `bench report --format json` prints."""

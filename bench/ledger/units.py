@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 from pipelines.engines.serving import TRITON
 from pipelines.preprocess.choose import FULL
 from pipelines.tasks.tensors import NORMALIZES
-from pipelines.topologies.names import (
-    ANSWERS,
-)
+from pipelines.topologies.names import ANSWERS
 
 if TYPE_CHECKING:  # a load says numbers too, and must not wait for pandas
     from bench.ledger.quantiles import Quantile

@@ -22,12 +22,8 @@ from pipelines.tasks import Chain, Dnn, Task, served
 from pipelines.tasks.description import FILE
 from pipelines.tasks.tensors import NORMALIZES, TYPES, TensorSpec
 from pipelines.topologies import choose
-from pipelines.topologies.names import (
-    BROKERLESS,
-)
-from pipelines.topologies.scenario import (
-    Setup,
-)
+from pipelines.topologies.names import BROKERLESS
+from pipelines.topologies.scenario import Setup
 
 MARK = f"# Written by 'bench models' from {FILE} of the DNN: what is changed here is lost.\n"
 DNN_MARK = f"# Written by 'bench models' from {FILE}: without this line it is left alone.\n"

@@ -11,9 +11,7 @@ from bench.record.scenario import Settings
 from pipelines.errors import ResultsError, VisiontaxError
 from pipelines.servers.sizing import Served
 from pipelines.spans import STAGES, Count, Nanoseconds
-from pipelines.topologies.setting import (
-    seconds,
-)
+from pipelines.topologies.setting import seconds
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 

@@ -12,23 +12,9 @@ from pipelines import tasks
 from pipelines.engines import serving
 from pipelines.errors import VisiontaxError
 from pipelines.preprocess.choose import FULL
-from pipelines.topologies.names import (
-    BROKERLESS,
-    DEFAULT_TOPOLOGY,
-    FUSED,
-    NOBODY,
-)
-from pipelines.topologies.scenario import (
-    Setup,
-)
-from pipelines.topologies.setting import (
-    DURATION,
-    Setting,
-    Text,
-    flag,
-    table,
-    workers_of,
-)
+from pipelines.topologies.names import BROKERLESS, DEFAULT_TOPOLOGY, FUSED, NOBODY
+from pipelines.topologies.scenario import Setup
+from pipelines.topologies.setting import DURATION, Setting, Text, flag, table, workers_of
 
 DEFAULT_IMAGES = {"faces": "faces-4", "text": "text-4"}
 """What is asked with unless the user says; `medium` for the others."""

@@ -27,10 +27,7 @@ from bench.record.scenario import SIZED, Settings
 from bench.runs import studying
 from bench.runs.run import length_s
 from pipelines.errors import ResultsError, VisiontaxError
-from pipelines.topologies.setting import (
-    flag,
-    seconds,
-)
+from pipelines.topologies.setting import flag, seconds
 
 SCHEMA = 1
 ASKED, TUNED = "asked.json", "tuned.toml"

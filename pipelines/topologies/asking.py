@@ -14,9 +14,7 @@ from pipelines.engines.engine import Engine
 from pipelines.spans import Span
 from pipelines.tasks.tensors import TYPES, TensorSpec
 from pipelines.topologies.outcome import TRAIL, Outcome
-from pipelines.topologies.scenario import (
-    Setup,
-)
+from pipelines.topologies.scenario import Setup
 from pipelines.topologies.steps import FirstOfChain, FirstStage, SecondStage
 
 _FUSED = [TensorSpec("readings", np.uint8, (1 << 18,)), TRAIL]

@@ -5,14 +5,9 @@ from pipelines.engines.choose import engine
 from pipelines.engines.serving import TITLES
 from pipelines.tasks import served
 from pipelines.topologies.asking import Direct, Fused, Preprocessing, Ready, Single
-from pipelines.topologies.names import (
-    FUSED,
-    NOBODY,
-)
+from pipelines.topologies.names import FUSED, NOBODY
 from pipelines.topologies.outcome import Pipeline
-from pipelines.topologies.scenario import (
-    Setup,
-)
+from pipelines.topologies.scenario import Setup
 
 
 def pipeline(setup: Setup) -> Pipeline:

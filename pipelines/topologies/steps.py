@@ -18,14 +18,9 @@ from pipelines.preprocess.ways import Preprocessed, own
 from pipelines.spans import Span
 from pipelines.tasks import Chain, Regions, encoded, served
 from pipelines.tasks.tensors import Pixels, Tensors, TensorSpec
-from pipelines.topologies.names import (
-    FUSED,
-    MOST_CROPS,
-)
+from pipelines.topologies.names import FUSED, MOST_CROPS
 from pipelines.topologies.outcome import ANSWER, TRAIL, Outcome
-from pipelines.topologies.scenario import (
-    Setup,
-)
+from pipelines.topologies.scenario import Setup
 
 Crops = npt.NDArray[np.uint8]
 """[n, height, width, 3], RGB, in the size of the second DNN's input."""

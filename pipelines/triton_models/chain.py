@@ -17,9 +17,7 @@ from pipelines.spans import Span
 from pipelines.tasks.tensors import Tensors, TensorSpec
 from pipelines.topologies.asking import Direct, Packed
 from pipelines.topologies.outcome import pack
-from pipelines.topologies.scenario import (
-    Setup,
-)
+from pipelines.topologies.scenario import Setup
 from pipelines.triton_models.dlpack import from_triton, refuse, respond, to_triton
 
 

@@ -30,9 +30,7 @@ from pipelines.preprocess.choose import WAYS
 from pipelines.servers import control, triton
 from pipelines.topologies.asking import Single
 from pipelines.topologies.choose import pipeline
-from pipelines.topologies.scenario import (
-    Setup,
-)
+from pipelines.topologies.scenario import Setup
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
 

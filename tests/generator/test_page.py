@@ -16,10 +16,7 @@ from bench.record import records
 from bench.record.manifest import Manifest, read_manifest
 from bench.record.records import DROPPED
 from bench.record.scenario import SIZED, Settings
-from pipelines.topologies.setting import (
-    flag,
-    table,
-)
+from pipelines.topologies.setting import flag, table
 
 WARMUP_S = 0.2
 COOLDOWN_S = 1.0

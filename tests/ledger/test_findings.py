@@ -22,9 +22,7 @@ from bench.record.scenario import Settings
 from bench.runs.run import Plan, execute
 from pipelines.servers import triton as embedded
 from pipelines.spans import STAGES
-from pipelines.topologies.names import (
-    PLACES,
-)
+from pipelines.topologies.names import PLACES
 
 CLEAN = run()
 

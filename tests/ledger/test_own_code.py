@@ -21,9 +21,7 @@ from bench.runs.run import Plan
 from pipelines import processes
 from pipelines.servers import control, triton, visiontax_spans
 from pipelines.servers.service import Service
-from pipelines.topologies.names import (
-    NOBODY,
-)
+from pipelines.topologies.names import NOBODY
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 

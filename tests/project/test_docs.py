@@ -49,15 +49,8 @@ from pipelines.servers.sizing import Served
 from pipelines.spans import OTHER, STAGES, Call, Request, Span
 from pipelines.topologies.brokered.packing import QUALITY
 from pipelines.topologies.brokered.stages import IN_FLIGHT
-from pipelines.topologies.names import (
-    FORMS,
-    TOPOLOGIES,
-)
-from pipelines.topologies.setting import (
-    flag,
-    seconds,
-    table,
-)
+from pipelines.topologies.names import FORMS, TOPOLOGIES
+from pipelines.topologies.setting import flag, seconds, table
 from pipelines.worker import command as worker
 
 PAGES = [ROOT / "README.md", ROOT / "results" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -21,9 +21,7 @@ from bench.ledger.quantiles import Quantile
 from bench.ledger.sources.energy import Energy
 from bench.ledger.summary import Latency, Summary
 from bench.report.study import headline, render, tables
-from pipelines.topologies.names import (
-    TOPOLOGIES,
-)
+from pipelines.topologies.names import TOPOLOGIES
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m|`@all`\u202e'\"{{ 7*7 }}"
 PLACES = ("client", "server")

@@ -20,9 +20,7 @@ from processes import ROOT, ended, family, run, wait_gone, write_program
 from pipelines import paths
 from pipelines.processes import HOST, Child, free_port, stop_all
 from pipelines.servers import kafka, redis, triton
-from pipelines.topologies.setting import (
-    seconds,
-)
+from pipelines.topologies.setting import seconds
 
 FILES = ("docker-compose.yml", "docker-compose.cpu.yml")
 BIN = ROOT / ".venv" / "bin"

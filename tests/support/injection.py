@@ -19,9 +19,7 @@ from pathlib import Path
 from pipelines import paths, processes
 from pipelines.servers import triton
 from pipelines.topologies import choose
-from pipelines.topologies.scenario import (
-    Setup,
-)
+from pipelines.topologies.scenario import Setup
 
 DELAY_NS = 20_000_000
 PLACES = (None, "decode", "resize", "normalize", "inference")

@@ -37,9 +37,7 @@ from pipelines.servers import triton
 from pipelines.tasks import task
 from pipelines.tasks.tensors import IMAGENET_DEVIATION, Tensor, TensorSpec
 from pipelines.topologies.asking import Single
-from pipelines.topologies.scenario import (
-    Setup,
-)
+from pipelines.topologies.scenario import Setup
 
 MEAN_LEVELS, P99_LEVELS = 4, 25
 INPUT = task("classification").dnn.input

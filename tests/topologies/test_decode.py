@@ -9,9 +9,7 @@ from bench.record.scenario import Settings, settings_of
 from pipelines.engines.engine import FakeEngine
 from pipelines.errors import VisiontaxError
 from pipelines.topologies.asking import Single
-from pipelines.topologies.names import (
-    UNKNOWN,
-)
+from pipelines.topologies.names import UNKNOWN
 
 SCALED: dict[str, Any] = {"decode": "scaled"}
 

@@ -8,13 +8,9 @@ from pipelines.errors import VisiontaxError
 from pipelines.servers.device import parse
 from pipelines.tasks import served
 from pipelines.topologies.choose import models, stages
-from pipelines.topologies.names import (
-    PLACES,
-)
+from pipelines.topologies.names import PLACES
 from pipelines.topologies.outcome import Outcome
-from pipelines.topologies.scenario import (
-    Setup,
-)
+from pipelines.topologies.scenario import Setup
 from pipelines.topologies.steps import FirstStage
 
 

@@ -22,10 +22,7 @@ from bench.runs.experiments.blocks import Timing
 from bench.runs.experiments.experiment import experiment, once_more
 from bench.runs.progress import say_where
 from pipelines.errors import ResultsError
-from pipelines.topologies.setting import (
-    DURATION,
-    table,
-)
+from pipelines.topologies.setting import DURATION, table
 
 
 @click.command(params=[*COMMON, loading_option()])

@@ -13,9 +13,7 @@ from bench.report.comparison import render
 from bench.report.document import terminal
 from bench.report.document.written import FORMATS
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.setting import (
-    Text,
-)
+from pipelines.topologies.setting import Text
 
 
 class _WithAll(click.Command):

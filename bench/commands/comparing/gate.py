@@ -20,9 +20,7 @@ from bench.report.document.written import FORMATS
 from bench.report.gate import junit, render
 from bench.runs.progress import say_where
 from pipelines import tasks
-from pipelines.topologies.setting import (
-    DURATION,
-)
+from pipelines.topologies.setting import DURATION
 
 
 def judge(folder: Path, thresholds: Sequence[Threshold]) -> Gate:

@@ -30,11 +30,7 @@ from bench.report.run import render
 from bench.runs.attached import server as servers
 from bench.runs.attached.attach import Wish, attach
 from pipelines.errors import ServerError
-from pipelines.topologies.setting import (
-    DURATION,
-    SERVER,
-    table,
-)
+from pipelines.topologies.setting import DURATION, SERVER, table
 
 MOST_LISTED = 40
 _NOT_ASKED = (*NOT_OF_ATTACHED, "transport")

@@ -28,9 +28,7 @@ from bench.report.document.written import FORMATS
 from bench.runs.run import length_s
 from bench.runs.searching import Journal, Maker, Next, go_on, say_how_to_go_on
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.setting import (
-    Text,
-)
+from pipelines.topologies.setting import Text
 
 SWEEPS = ("rate", "users")
 NOT_ASKED = ("folder", "format", "resume", "i_may_load_this_host", "lines")

@@ -19,9 +19,7 @@ from bench.runs.equipment import equipped
 from bench.runs.progress import say_where
 from bench.runs.run import Plan, each_run
 from pipelines.engines.serving import SERVERS
-from pipelines.topologies.setting import (
-    table,
-)
+from pipelines.topologies.setting import table
 
 SEVERAL = ("images", "preprocess", "decode", "place", "transport", "topology", "crops")
 

@@ -33,10 +33,7 @@ from bench.runs.early import Early
 from bench.runs.run import length_s
 from bench.runs.searching import Journal, Maker, Next, go_on, say_how_to_go_on
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.setting import (
-    DURATION,
-    Text,
-)
+from pipelines.topologies.setting import DURATION, Text
 
 NOT_ASKED = ("folder", "format", "resume", "i_may_load_this_host", "lines", "budget")
 """What may be another when one is gone on with; headers may hold a secret, and are not kept."""

@@ -22,10 +22,7 @@ from bench.report.study import FORMATS, render
 from bench.runs import studying
 from bench.runs.progress import say_where
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.setting import (
-    DURATION,
-    Text,
-)
+from pipelines.topologies.setting import DURATION, Text
 
 EXIT_FAILED = 1
 

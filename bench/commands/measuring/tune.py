@@ -17,11 +17,7 @@ from bench.report.document.written import FORMATS
 from bench.report.tuning import render
 from bench.runs.tuning import Search, Wish
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.setting import (
-    DURATION,
-    flag,
-    table,
-)
+from pipelines.topologies.setting import DURATION, flag, table
 
 USERS = 8
 """Who saturate a server of few cores."""

@@ -18,9 +18,7 @@ from pipelines import paths, processes
 from pipelines.errors import ServerError
 from pipelines.servers import triton
 from pipelines.servers.sizing import sizes_of
-from pipelines.topologies.setting import (
-    table,
-)
+from pipelines.topologies.setting import table
 
 DEFAULT = ("classification",)
 PIPELINE = table(Settings)["pipeline"].type

@@ -31,9 +31,7 @@ from bench.runs.experiments.experiment import measure_turns
 from bench.runs.experiments.side import Side
 from pipelines import paths
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.setting import (
-    DURATION,
-)
+from pipelines.topologies.setting import DURATION
 
 PIPELINE, MODEL, SLOWED = "classification", "preprocess_classification_opencv", "decode"
 MODEL_FILE = """

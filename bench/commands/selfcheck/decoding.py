@@ -33,12 +33,8 @@ from pipelines.preprocess.ways import divisor, lacks, own
 from pipelines.tasks.served import ensemble
 from pipelines.tasks.tensors import Tensors, TensorSpec
 from pipelines.topologies.asking import Direct, Single
-from pipelines.topologies.names import (
-    DEFAULT_TOPOLOGY,
-)
-from pipelines.topologies.scenario import (
-    Setup,
-)
+from pipelines.topologies.names import DEFAULT_TOPOLOGY
+from pipelines.topologies.scenario import Setup
 
 HEADS = ("images", "pipeline", "way", "decode", "n", "1/", "ms", "faster", "agree", "(95 %)")
 OTHER = {"opencv": "pillow", "pillow": "opencv", "simplejpeg": "pillow"}

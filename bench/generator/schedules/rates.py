@@ -13,9 +13,7 @@ import numpy as np
 
 from bench.generator.schedules.arrivals import Floats
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.setting import (
-    seconds,
-)
+from pipelines.topologies.setting import seconds
 
 EXAMPLES = "120/s, 10/s..200/s in 60s, 50/s for 30s, 100/s, or 400/s on 1s off 3s"
 _RATE = r"(\d+(?:\.\d+)?)\s*/\s*(ms|s|m|h)"

@@ -24,10 +24,7 @@ from bench.ledger.summary import Summary
 from bench.ledger.verdict.judge import SCHEDULE_AT_MOST
 from pipelines.servers.sizing import Served
 from pipelines.spans import HOP
-from pipelines.topologies.names import (
-    DEFAULT_TOPOLOGY,
-    FUSED,
-)
+from pipelines.topologies.names import DEFAULT_TOPOLOGY, FUSED
 
 MOST = 3
 """More than three things nobody does first."""

@@ -7,14 +7,8 @@ For what only Triton can do, another server is compared with Triton.
 from bench.ledger.summary import Summary
 from bench.record.scenario import EACH, TENSOR, Settings
 from pipelines.engines.serving import TRITON
-from pipelines.topologies.names import (
-    DEFAULT_TOPOLOGY,
-    INGESTED,
-    NOBODY,
-)
-from pipelines.topologies.setting import (
-    flag,
-)
+from pipelines.topologies.names import DEFAULT_TOPOLOGY, INGESTED, NOBODY
+from pipelines.topologies.setting import flag
 
 _SETTINGS = (
     "only",

@@ -11,11 +11,7 @@ from bench.ledger.grid.measures import measure
 from bench.ledger.grid.study import Given, Study, expanded, field_of, value_of
 from bench.record.scenario import Settings, settings_of
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.setting import (
-    flag,
-    seconds,
-    table,
-)
+from pipelines.topologies.setting import flag, seconds, table
 
 Entry = tuple[str, dict[str, Given]]
 """A value of an axis: what it is called, and the settings that it stands for."""

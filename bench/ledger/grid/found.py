@@ -11,9 +11,7 @@ from bench.ledger.grid.study import Line, Study
 from bench.ledger.quantiles import Quantile, over_runs
 from bench.ledger.summary import Summary
 from bench.ledger.units import settings as settings_of
-from pipelines.topologies.names import (
-    NOBODY,
-)
+from pipelines.topologies.names import NOBODY
 
 SCHEMA = 1
 

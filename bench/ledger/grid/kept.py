@@ -20,9 +20,7 @@ from bench.ledger.summary import Summary
 from bench.record import folders
 from bench.record.files import as_json, read_lines, read_versioned, write_atomically
 from pipelines.errors import ResultsError
-from pipelines.topologies.setting import (
-    seconds,
-)
+from pipelines.topologies.setting import seconds
 
 SCHEMA = 1
 STUDY = "study.json"

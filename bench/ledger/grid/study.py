@@ -15,10 +15,7 @@ import msgspec
 
 from bench.record.scenario import Settings, mix_of
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.setting import (
-    flag,
-    table,
-)
+from pipelines.topologies.setting import flag, table
 
 STUDIES = Path(__file__).parents[2] / "studies"
 """The studies that come with visiontax."""

@@ -21,9 +21,7 @@ from bench.record.manifest import SCHEMA, Manifest, Source, write_manifest
 from bench.record.scenario import Settings
 from pipelines.errors import ResultsError
 from pipelines.spans import Request, Span
-from pipelines.topologies.names import (
-    INGESTED,
-)
+from pipelines.topologies.names import INGESTED
 
 UNKNOWN = "unknown"
 COMPUTING = ("preprocess", "decode", "resize", "normalize", "inference", "postprocess")

@@ -25,14 +25,7 @@ from bench.ledger.sources.cpu import ROLES
 from bench.ledger.summary import Summary
 from bench.ledger.units import clean, number
 from bench.record.files import write_atomically
-from bench.record.records import (
-    Crowd,
-    Image,
-    Sample,
-    read_crowds,
-    read_images,
-    read_samples,
-)
+from bench.record.records import Crowd, Image, Sample, read_crowds, read_images, read_samples
 from pipelines.spans import Span
 
 LEDGER, SPAN, REQUEST, RUN = "ledger", "span", "request", "run"

@@ -19,10 +19,7 @@ from bench.runs.run import locust
 from pipelines.engines.choose import endpoint
 from pipelines.engines.serving import SERVERS, TITLES
 from pipelines.errors import VisiontaxError
-from pipelines.topologies.setting import (
-    flag,
-    table,
-)
+from pipelines.topologies.setting import flag, table
 
 VERSION = 1
 

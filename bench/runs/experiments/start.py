@@ -14,9 +14,7 @@ from pipelines.processes import HOST, Child, free_port, logged, stop_all
 from pipelines.servers import control, malloc
 from pipelines.servers.apps import start as apps
 from pipelines.topologies import choose
-from pipelines.topologies.setting import (
-    flag,
-)
+from pipelines.topologies.setting import flag
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 60.0

@@ -14,9 +14,7 @@ from pipelines.errors import BrokerError, EngineError
 from pipelines.topologies.brokered import messages
 from pipelines.topologies.brokered.gathering import Arrived, Pending, gather
 from pipelines.topologies.outcome import Outcome
-from pipelines.topologies.scenario import (
-    Setup,
-)
+from pipelines.topologies.scenario import Setup
 
 TIMEOUT_S = 30.0
 """After so long a request that is not answered has failed."""

@@ -13,9 +13,7 @@ from pipelines.errors import BrokerError, ImageError, VisiontaxError
 from pipelines.preprocess import formats
 from pipelines.tasks.tensors import ModelInput, Pixels
 from pipelines.topologies.brokered.messages import Crop
-from pipelines.topologies.scenario import (
-    Setup,
-)
+from pipelines.topologies.scenario import Setup
 from pipelines.topologies.steps import Crops
 
 QUALITY = 95

@@ -19,9 +19,7 @@ from pipelines.tasks.tensors import Pixels
 from pipelines.topologies.brokered import messages
 from pipelines.topologies.brokered.packing import Packing
 from pipelines.topologies.outcome import Outcome
-from pipelines.topologies.scenario import (
-    Setup,
-)
+from pipelines.topologies.scenario import Setup
 from pipelines.topologies.steps import Crops, FirstOfChain, SecondStage
 
 IN_FLIGHT = 64
