@@ -8,7 +8,7 @@ import time
 import onnxruntime
 
 from pipelines import paths
-from pipelines.engines.engine import Engine, Exchange
+from pipelines.engines.engine import Engine, Exchange, Parameters
 from pipelines.errors import EngineError
 from pipelines.spans import Span
 from pipelines.tasks.tensors import Tensors, TensorSpec
@@ -30,7 +30,7 @@ class LocalEngine(Engine):
         *,
         outputs: list[TensorSpec],
         request_id: str,
-        parameters: object = None,
+        parameters: Parameters | None = None,
     ) -> Exchange:
         """Run the DNN here and now: nothing else of this process goes on meanwhile."""
         del request_id, parameters  # which are a server's

@@ -3,18 +3,16 @@
 All is computed here and on one thread, each image in full and scaled right after each other.
 """
 
-import functools
 import itertools
 import statistics
-import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 import numpy as np
-import onnxruntime
 
 from bench.commands.options import Several
 from bench.compare.agreement import AGREEMENT, WHAT
@@ -25,8 +23,8 @@ from bench.record.files import as_json
 from bench.report.document import terminal
 from bench.report.document.text import text_table
 from pipelines import paths, tasks
-from pipelines.engines.engine import Engine, Exchange, Parameters
-from pipelines.errors import VisiontaxError
+from pipelines.engines.engine import Exchange, Parameters
+from pipelines.engines.local import LocalEngine
 from pipelines.preprocess import formats
 from pipelines.preprocess.choose import DECODE, DECODES, FULL, SCALING
 from pipelines.preprocess.ways import divisor, lacks, own
@@ -63,10 +61,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     high: float
 
 
-class Here(Engine):
+class Here(LocalEngine):
     """What Triton would answer, computed by the caller: the ensemble of one way, and any DNN."""
 
     def __init__(self, task: tasks.Task, preprocess: str) -> None:
+        super().__init__("")
         self._dnn, self._way = task.dnn, preprocess
         self._ensemble = ensemble(task.name, preprocess)
 
@@ -79,34 +78,15 @@ class Here(Engine):
         request_id: str,
         parameters: Parameters | None = None,
     ) -> Exchange:
-        """Return the outputs, and as spans those of preprocessing."""
-        del outputs, request_id
-        start = time.monotonic_ns()
+        """Return the outputs; those of the ensemble with the spans of preprocessing."""
         if model != self._ensemble:
-            end = time.monotonic_ns()
-            return Exchange(_run(model, inputs), start, start, end, end, 0, 0)
+            return super().infer(model, inputs, outputs=outputs, request_id=request_id)
         decode = (parameters or {}).get(DECODE, FULL)
         made = own(self._way, self._dnn.input, decode=decode)(inputs["jpeg"].tobytes())
-        found = _run(self._dnn.model, self._dnn.feed(made.tensor[None]))
-        found["size"] = np.array([made.size[::-1]], np.int64)
-        end = time.monotonic_ns()
-        return Exchange(found, start, start, end, end, 0, 0, made.spans)
-
-
-@functools.cache
-def _session(model: str) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    path = paths.REPOSITORY / model / "1" / "model.onnx"
-    if not path.exists():
-        raise VisiontaxError(f"{model} is not built", hint="run 'bench models'")
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def _run(model: str, inputs: Tensors) -> Tensors:
-    session = _session(model)
-    names = [one.name for one in session.get_outputs()]
-    return dict(zip(names, session.run(names, inputs), strict=True))
+        fed, asked = self._dnn.feed(made.tensor[None]), self._dnn.asked(1)
+        found = super().infer(self._dnn.model, fed, outputs=asked, request_id=request_id)
+        size = {"size": np.array([made.size[::-1]], np.int64)}
+        return replace(found, outputs=found.outputs | size, spans=made.spans)
 
 
 def asked(pipeline: str, preprocess: str, decode: str) -> Any:
