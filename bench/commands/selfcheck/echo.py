@@ -3,13 +3,15 @@
 `python -m bench.commands.selfcheck.echo KIND URL` ends when its standard input closes.
 """
 
+import contextlib
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Any
+
+import redis
 
 from pipelines.brokers import REPLIES, Broker, broker
-from pipelines.brokers.redis import connect
+from pipelines.brokers.redis_line import Line
 from pipelines.processes import outlive_signals
 
 BARE = "bare"
@@ -24,38 +26,35 @@ _GROUP = "echo"
 
 
 class Bare:
-    """A Broker in form only: what Redis itself takes for a message through a stream."""
+    """A Broker in form only: what Redis itself takes for a message through a stream, asked over the
+    same line as by our brokers.
+    """
 
     def __init__(self, url: str) -> None:
-        self._redis: Any = connect(url)
+        self._line = Line(url)
         self._groups: set[str] = set()
 
     def put(self, topic: str, messages: Sequence[bytes]) -> None:
         """XADD each message."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for message in messages:
-            pipeline.xadd(topic, {b"m": message}, maxlen=1000, approximate=True)
-        pipeline.execute()
+        self._line.ask(*(("XADD", topic, "MAXLEN", "~", 1000, "*", b"m", one) for one in messages))
 
     def take(self, topic: str, *, most: int, wait_s: float) -> list[bytes]:
         """XREADGROUP, acknowledged by the reading itself."""
         if topic not in self._groups:
-            if not self._redis.exists(topic) or not self._redis.xinfo_groups(topic):
-                self._redis.xgroup_create(topic, _GROUP, id="$", mkstream=True)
+            with contextlib.suppress(redis.ResponseError):  # it is there
+                self._line.ask(("XGROUP", "CREATE", topic, _GROUP, "$", "MKSTREAM"))
             self._groups.add(topic)
-        wait_ms = max(1, int(1000 * wait_s))
-        read = self._redis.xreadgroup(
-            _GROUP, "one", {topic: ">"}, count=most, block=wait_ms, noack=True
-        )
-        return [fields[b"m"] for _, entries in read for _, fields in entries]
+        how = ("COUNT", most, "BLOCK", max(1, int(1000 * wait_s)), "NOACK", "STREAMS", topic, ">")
+        (read,) = self._line.ask(("XREADGROUP", "GROUP", _GROUP, "one", *how))
+        return [fields[1] for _, entries in read or () for _, fields in entries]
 
     def depth(self, topic: str) -> int:
         """XLEN."""
-        return int(self._redis.xlen(topic))
+        return int(self._line.ask(("XLEN", topic))[0])
 
     def close(self) -> None:
         """Hang up."""
-        self._redis.close()
+        self._line.close()
 
 
 def link(kind: str, url: str) -> Broker:
