@@ -97,7 +97,8 @@ def assert_agree(folder: Path) -> None:
     rows = rows[(rows["COMPUTE_END"] > window[0]) & (rows["COMPUTE_END"] < window[1])]
     for name in (PREPROCESS, DNN):
         own = rows[rows["model"] == name]
-        assert len(own) == counted[name].requests > 0
+        assert len(own) == pytest.approx(counted[name].requests, abs=1)  # one may be counted late
+        assert len(own) > ENOUGH
         for column, (start, end) in COUNTED.items():
             mean_ms = float((own[end] - own[start]).mean()) / 1e6
             assert mean_ms == pytest.approx(getattr(counted[name], column), rel=0.03), column
