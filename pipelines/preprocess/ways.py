@@ -84,7 +84,7 @@ class Stepwise(Preprocessor):
         return np.asarray(self.decode(formats.admitted(data), by=1))
 
     def _divisor(self, picture: Picture) -> int:
-        if picture.format != formats.JPEG:
+        if picture.format != formats.JPEG or self._shrinks == DECODES[FULL]:
             return 1
         return divisor(self._input.place(*picture.upright), shrinks=self._shrinks)
 
@@ -110,6 +110,8 @@ class Stepwise(Preprocessor):
 
 def divided(where: Placement, by: int) -> Placement:
     """Return where the same part lies in an image that is so many times smaller."""
+    if by == 1:
+        return where
     left, right = round(where.left / by), round((where.left + where.width) / by)
     top, bottom = round(where.top / by), round((where.top + where.height) / by)
     return replace(where, left=left, top=top, width=right - left, height=bottom - top)
