@@ -140,10 +140,12 @@ def blocks_of(path: Path, places: Counter[Path] | None = None) -> Iterator[bytes
                 raise ResultsError(
                     f"{path} is damaged: it has a line of more than {MOST_BYTES >> 20} MiB"
                 )
-            block = block[: block.rfind(b"\n") + 1]
-            places[path] += len(block)
-            if block:
-                yield block
+            whole = block[: block.rfind(b"\n") + 1]
+            places[path] += len(whole)
+            if whole:
+                yield whole
+            if whole != block:
+                return  # what follows by now, in a file that grows, would begin in mid-line
 
 
 def lines_of(path: Path, places: Counter[Path] | None = None) -> Iterator[bytes]:
