@@ -1,6 +1,7 @@
 """How commands show what came of runs, and what they exit with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -8,6 +9,7 @@ import click
 
 from bench.ledger.summary import Summary
 from bench.report.document import terminal
+from pipelines.errors import VisiontaxError
 
 EXIT_INVALID = 4
 
@@ -15,6 +17,16 @@ EXIT_INVALID = 4
 def exit_code(summaries: Sequence[Summary]) -> int:
     """Return what a command that reported these runs exits with."""
     return 0 if all(summary.valid for summary in summaries) else EXIT_INVALID
+
+
+@contextmanager
+def resumable(command: str) -> Iterator[None]:
+    """Say on stderr by what command to go on, when what is done here is cut off or fails."""
+    try:
+        yield
+    except (KeyboardInterrupt, VisiontaxError):
+        click.echo(f"go on with: {command}", err=True)
+        raise
 
 
 class Render(Protocol):

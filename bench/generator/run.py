@@ -1,7 +1,6 @@
-"""The Locust side of a run: the options, what is checked before it, its begin and its end."""
+"""The Locust side of a run: the options, what is checked before it, and its begin."""
 
 import argparse
-import contextlib
 import functools
 import itertools
 import logging
@@ -22,18 +21,19 @@ from locust.runners import (
     STATE_SPAWNING,
     LocalRunner,
     MasterRunner,
-    Runner,
     WorkerRunner,
 )
 
 from bench.generator.dispatcher import Dispatcher
 from bench.generator.options import add_options, clock_of, parts_of, spec_of, tell
 from bench.generator.recorder import Finished, Recorder
-from bench.generator.schedules.pictures import Draw, scheduled
+from bench.generator.schedules.pictures import scheduled
 from bench.generator.schedules.schedule import Due
 from bench.generator.session import Session
 from bench.generator.steering import live, page
 from bench.generator.steering.division import MESSAGE, Division, Told, parts_of_clients, told
+from bench.generator.steering.ending import STOP_TIMEOUT_S, disk_failed
+from bench.generator.steering.going import going
 from bench.generator.steering.readiness import (
     ask_for_models,
     ask_once,
@@ -49,18 +49,11 @@ from bench.generator.watching.away import Away, told_time
 from bench.generator.watching.in_flight import InFlight
 from bench.ledger.units import clean
 from bench.prepare.images.sets import ImageSet
-from bench.record.folders import RESULTS
 from bench.record.hosts import folder_of
 from bench.record.records import DROPPED
 from bench.record.scenario import Settings, entries
 from pipelines import paths
-from pipelines.errors import (
-    EngineError,
-    ResultsError,
-    ServerError,
-    VisiontaxError,
-    complaint,
-)
+from pipelines.errors import EngineError, VisiontaxError, complaint
 from pipelines.processes import owner
 from pipelines.servers import control, malloc, triton
 from pipelines.topologies.outcome import Outcome
@@ -68,10 +61,7 @@ from pipelines.topologies.outcome import Outcome
 BEGUN = "visiontax-begun"
 """A worker's message: its users of a closed loop begin now."""
 
-STOP_TIMEOUT_S = 30.0
-LINGER_S = 0.5
 _log = logging.getLogger(__name__)
-
 
 malloc.keep_freed()
 live.sharpen()
@@ -81,43 +71,6 @@ live.sharpen()
 def parse(parser: argparse.ArgumentParser, **_: Any) -> None:
     """Let Locust know our options."""
     add_options(parser)
-
-
-class _Going:
-    """What this generator process holds while a run goes on; `images` are read from `paths`."""
-
-    def __init__(self) -> None:
-        self.server: triton.Server | None = None
-        self.asked: Settings | None = None
-        """What this run is of; the web page may ask for another one meanwhile."""
-        self.run_time: RunTime | None = None
-        self.session: Session | None = None
-        self.recorder: Recorder | None = None
-        self.results = RESULTS
-        """Where this process, if a worker elsewhere, makes its folder: what it was started with."""
-        self.away: Away | None = None
-        """Of a worker that records in a folder of its own."""
-        self.in_flight: InFlight | None = None
-        self.turns = Turns()
-        self.dispatcher: Dispatcher | None = None
-        self.draw: Draw | None = None
-        """Of which pipeline a request is, and about which image."""
-        self.numbers = itertools.count()
-        """Of the requests of a closed loop."""
-        self.images: list[bytes] = []
-        self.paths: list[Path] = []
-        self.opened = False
-        self.open, self.begun = False, False
-        self.runner: Runner | None = None
-        self.told: Told | None = None
-        """The part of the schedule that this process has, None before it is told."""
-        self.division: Division | None = None
-        self.broken = 0
-        """The exit code of a load that had to end, 0 of one that had not."""
-        self.refused: Runner | None = None
-
-
-going = _Going()
 
 
 def _die(error: VisiontaxError) -> NoReturn:
@@ -250,7 +203,7 @@ def _record(environment: Environment, folder: Path) -> Path:
         folder = folder_of(run, clock, results=going.results)
         if folder != run:
             name, going.away = owner(), Away(runner, folder)
-    failed = functools.partial(_disk_failed, environment)
+    failed = functools.partial(disk_failed, environment)
     going.recorder = Recorder(folder / f"requests-{name}.jsonl", failed=failed)
     going.in_flight = InFlight(folder)
     return folder
@@ -377,91 +330,8 @@ def _load(images: ImageSet) -> None:
         going.images = [path.read_bytes() for path in images.paths] or [b""]
 
 
-def _disk_failed(environment: Environment, error: OSError | ResultsError) -> None:
-    said = f"the records cannot be written: {getattr(error, 'strerror', error)}"
-    _break(environment, ResultsError(said, hint="free some space and run again"), code=os.EX_IOERR)
-
-
-def server_died(environment: Environment, error: Exception) -> None:
-    """End the run: Triton starts a model's process no more, and each request to it takes long."""
-    said = f"a process of Triton has died: {error}"
-    _break(environment, ServerError(said, hint="its log says why; start it again"))
-
-
-def _break(environment: Environment, error: VisiontaxError, *, code: int = 1) -> None:
-    """End a run of which there is nothing more to be had."""
-    if not going.broken:
-        going.broken = code
-        with contextlib.suppress(OSError):  # the log may be on the disk that is full
-            print(complaint(error), file=sys.stderr, flush=True)
-        if isinstance(environment.runner, LocalRunner):
-            headless = environment.parsed_options and environment.parsed_options.headless
-            gevent.spawn(environment.runner.quit if headless else environment.runner.stop)
-
-
-@events.test_stopping.add_listener
-def stop_measuring(**_: Any) -> None:
-    """Requests that are due from now on do not count."""
-    going.turns.end()
-    if going.dispatcher:
-        going.dispatcher.end()
-    if going.session:
-        if going.broken:  # what went wrong last counts too
-            going.session.close_window(cooldown_ns=0)
-        else:
-            going.session.close_window()
-
-
-@events.test_stop.add_listener
-def end(environment: Environment, **_: Any) -> None:
-    """Close the records; the last line says where they are."""
-    if going.dispatcher:
-        going.dispatcher.give_up()
-    lost = 0
-    if going.division:
-        lost = going.division.end()
-        going.division = None
-    if going.recorder:
-        going.recorder.close()
-        going.recorder = None
-    if going.in_flight:
-        going.in_flight.close()
-        going.in_flight = None
-    if going.away:
-        going.away.close()
-        going.away = None
-    if going.session:
-        session, going.session = going.session, None
-        if isinstance(environment.runner, MasterRunner):
-            _await_workers(environment)
-        try:
-            session.finish(lost=lost)
-        except ResultsError as error:
-            _disk_failed(environment, error)
-        tell(environment, folder=None)
-        print(f"results: {session.folder}", file=sys.stderr, flush=True)
-    if going.broken:
-        environment.process_exit_code = going.broken
-
-
-def _await_workers(environment: Environment) -> None:
-    """Let requests that were due in the window end before the server's tracing does.
-
-    A master is told to stop before its workers are, and its workers' requests are its own no more.
-    """
-    slowest_s = environment.stats.total.max_response_time / 1e3
-    gevent.sleep(min(slowest_s + LINGER_S, STOP_TIMEOUT_S))
-
-
 @events.heartbeat_sent.add_listener
 def hear(client_id: str, **_: Any) -> None:
     """The master's, which answers each heartbeat of a worker."""
     if going.division:
         going.division.heard(client_id)
-
-
-@events.quit.add_listener
-def stop_server(**_: Any) -> None:
-    """Stop the server if this process started it."""
-    if going.server:
-        going.server.stop()

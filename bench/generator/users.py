@@ -12,11 +12,13 @@ import uuid
 import gevent
 from locust import User, constant, task
 
+from bench.generator import run  # noqa: F401  (its listeners hear of all that Locust does)
 from bench.generator.dispatcher import Dispatcher
 from bench.generator.options import DEFAULT_SERVER, spec_of
 from bench.generator.recorder import Finished
-from bench.generator.run import going, server_died
 from bench.generator.schedules.pictures import Draw
+from bench.generator.steering.ending import server_died
+from bench.generator.steering.going import going
 from bench.record.scenario import entries, parts
 from pipelines.errors import DEAD_MODEL, EngineError, VisiontaxError
 from pipelines.topologies import choose

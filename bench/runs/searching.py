@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-import click
 import msgspec
 
 from bench.record import folders
@@ -148,8 +147,3 @@ def go_on(
             )
             journal.add(Step(step.load, made.name))
             progress.done()
-
-
-def say_how_to_go_on(journal: Journal) -> None:
-    """Say on stderr how a search that was cut off is gone on with."""
-    click.echo(f"go on with the same command and --resume {journal.folder}", err=True)

@@ -4,6 +4,7 @@ which takes an image and gives logits.
 
 import functools
 import json
+import socket
 import time
 from http.client import HTTPException
 from ssl import SSLContext
@@ -34,6 +35,31 @@ def _context(cafile: str | None = None) -> SSLContext:
     return made
 
 
+def _send_at_once(connected: socket.socket) -> None:
+    """Else the end of a body may wait until the server has acknowledged the rest (Nagle)."""
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class _Body:
+    """The body of one request: the client writes a file, as which it has this, behind the head.
+
+    Of bytes it makes one write with the head. Where that fills the window before the server has
+    read anything, on the loopback 64 KiB, one request in five or so then waited for 6 ms.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._rest, self._length = data, len(data)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, size: int) -> bytes:
+        """Give all of it, whatever `size` says, then nothing."""
+        del size
+        given, self._rest = self._rest, b""
+        return given
+
+
 class Connection:
     """A connection to the address `url` of the server that errors call `server`."""
 
@@ -54,6 +80,7 @@ class Connection:
             ssl_options={"ca_certs": ca_file()} if at.secure else None,
             ssl_context_factory=_context if at.secure else None,
         )
+        self._client._connection_pool.after_connect = _send_at_once
 
     def post(
         self, path: str, body: bytes, *, headers: dict[str, Any] | None = None
@@ -63,7 +90,8 @@ class Connection:
         Raises EngineError when none comes, and in the server's own words when it is not 200.
         """
         try:
-            response = self._client.post(self._prefix + path, body=body, headers=headers or {})
+            given = {"body": _Body(body), "headers": headers or {}}
+            response = self._client.post(self._prefix + path, **given)
             reply = bytes(response.read())
         except _NO_ANSWER as error:
             raise EngineError(f"no answer from {self.server} at {self._url}: {error}") from error

@@ -84,7 +84,7 @@ def test_it_goes_on_after_a_ctrl_c(made: Simulated, tmp_path: Path) -> None:
     assert cut.returncode == 130
     assert "No knee: throughput grew to the last point" in cut.stdout
     (folder,) = tmp_path.iterdir()
-    assert f"go on with the same command and --resume {folder}" in cut.stderr
+    assert f"go on with: the same command and --resume {folder}" in cut.stderr
     done = bench("curve", "classification", "--results", tmp_path, "--resume", folder)
     assert done.returncode == 0, done.stderr
     assert "The knee is at" in done.stdout

@@ -19,7 +19,8 @@ from bench.ledger.grid.cells import cells_of
 from bench.ledger.grid.found import found_of
 from bench.ledger.grid.study import find, with_values
 from bench.ledger.reading import read
-from bench.report import capacity, comparison, run, study
+from bench.report import capacity, comparison, run
+from bench.report.study.page import render
 
 pytestmark = pytest.mark.browser
 SCREENS = {"desk": (1280, 900), "phone": (390, 844)}
@@ -48,7 +49,7 @@ def a_study(name: str, given: dict[str, str]) -> str:
     runs = {cell.name: [summary(run=cell.name)] for cell in cells}
     found = found_of(name, asked, cells, runs, failed={"another": "it died"})
     by_run = {one.run: one for own in runs.values() for one in own}
-    return study.render(found, [by_run[point.shown] for point in found.points], format="html")
+    return render(found, [by_run[point.shown] for point in found.points], format="html")
 
 
 def a_page(name: str, folder: Path) -> str:

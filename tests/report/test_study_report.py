@@ -20,7 +20,9 @@ from bench.ledger.grid.study import find, with_values
 from bench.ledger.quantiles import Quantile
 from bench.ledger.sources.energy import Energy
 from bench.ledger.summary import Latency, Summary
-from bench.report.study import headline, render, tables
+from bench.report.study.page import render
+from bench.report.study.said import headline
+from bench.report.study.tables import tables
 from pipelines.topologies.names import TOPOLOGIES
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m|`@all`\u202e'\"{{ 7*7 }}"

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bench.commands.options import run_options, scenario_options
-from bench.commands.show import EXIT_INVALID, show_found
+from bench.commands.show import EXIT_INVALID, resumable, show_found
 from bench.commands.target import (
     at,
     pipeline_argument,
@@ -26,7 +26,7 @@ from bench.record.scenario import MOST_IN_FLIGHT, OPEN, Settings
 from bench.report.capacity import render
 from bench.report.document.written import FORMATS
 from bench.runs.run import length_s
-from bench.runs.searching import Journal, Maker, Next, go_on, say_how_to_go_on
+from bench.runs.searching import Journal, Maker, Next, go_on
 from pipelines.errors import VisiontaxError
 from pipelines.topologies.setting import Text
 
@@ -105,10 +105,8 @@ def command(
         journal = gone_on or Journal.begun(folder, "curve", settings, asked)
         curve = _Curve(journal, sweep, loads or [], settings, duration)
         try:
-            curve.measure(make)
-        except (KeyboardInterrupt, VisiontaxError):
-            say_how_to_go_on(journal)
-            raise
+            with resumable(f"the same command and --resume {journal.folder}"):
+                curve.measure(make)
         finally:
             made = curve.show(format)
     return _code(made)

@@ -9,7 +9,7 @@ import msgspec
 
 from bench.commands.measuring.study import conduct, looked_at, write
 from bench.commands.options import results_option
-from bench.commands.show import show_found
+from bench.commands.show import resumable, show_found
 from bench.ledger import units
 from bench.ledger.grid import study as studies
 from bench.ledger.grid.claims import CLAIMS, REPRODUCED, UNTESTED, Answer, Claim, answer
@@ -40,11 +40,9 @@ def command(*, quick: bool, seed: int, folder: Path, format: str, resume: Path |
     into = resume or folders.new_folder(folder, "paper")
     answers: list[Answer] = []
     try:
-        for claim in CLAIMS:
-            answers.append(_answer(claim, into, quick=quick, seed=seed))
-    except (KeyboardInterrupt, VisiontaxError):
-        click.echo(f"go on with the same command and --resume {into}", err=True)
-        raise
+        with resumable(f"the same command and --resume {into}"):
+            for claim in CLAIMS:
+                answers.append(_answer(claim, into, quick=quick, seed=seed))
     finally:
         if answers:
             told = functools.partial(written, document(answers), data=lambda: answers)

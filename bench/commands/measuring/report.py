@@ -17,12 +17,14 @@ from bench.ledger.grid.kept import STUDY, Kept
 from bench.ledger.reading import read, summary_of
 from bench.predict import curve, found
 from bench.record.files import read_versioned
-from bench.report import capacity, comparison, study
+from bench.report import capacity, comparison
 from bench.report import run as run_report
 from bench.report.document import terminal, written
 from bench.report.document.blocks import Bars, Chart, Document
 from bench.report.document.charts import drawing
 from bench.report.document.charts.stacked import stacked
+from bench.report.study import page as study
+from bench.report.study.tables import table
 from pipelines.errors import ResultsError
 
 T = TypeVar("T")
@@ -95,7 +97,7 @@ def _made(folders: Sequence[Path], *, pictured: bool) -> _Report:
 def _study(folder: Path) -> _Report:
     made, shown = Kept.read(folder).found()
     code = 0 if made.valid else EXIT_INVALID
-    return _Report(study.document(made, shown), lambda: made, code, lambda: study.table(made))
+    return _Report(study.document(made, shown), lambda: made, code, lambda: table(made))
 
 
 def _experiment(folder: Path) -> _Report:

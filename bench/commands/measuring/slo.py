@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from bench.commands.options import ONE, run_options, scenario_options
-from bench.commands.show import EXIT_INVALID, show_found
+from bench.commands.show import EXIT_INVALID, resumable, show_found
 from bench.commands.target import (
     at,
     pipeline_argument,
@@ -31,7 +31,7 @@ from bench.report.capacity import render_search
 from bench.report.document.written import FORMATS
 from bench.runs.early import Early
 from bench.runs.run import length_s
-from bench.runs.searching import Journal, Maker, Next, go_on, say_how_to_go_on
+from bench.runs.searching import Journal, Maker, Next, go_on
 from pipelines.errors import VisiontaxError
 from pipelines.topologies.setting import DURATION, Text
 
@@ -123,10 +123,8 @@ def command(
         journal = gone_on or Journal.begun(folder, "slo", settings, asked)
         search = _Search(journal, objective, settings, **how)
         try:
-            search.measure(make, budget_s=budget)
-        except (KeyboardInterrupt, VisiontaxError):
-            say_how_to_go_on(journal)
-            raise
+            with resumable(f"the same command and --resume {journal.folder}"):
+                search.measure(make, budget_s=budget)
         finally:
             found = search.show(format)
     return _code(found)

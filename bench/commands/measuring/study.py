@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from bench.commands.options import loading_option, may_load, results_option
-from bench.commands.show import EXIT_INVALID
+from bench.commands.show import EXIT_INVALID, resumable
 from bench.generator.schedules.schedule import schedule_of
 from bench.ledger.grid import study as studies
 from bench.ledger.grid.cells import cells_of
@@ -18,7 +18,7 @@ from bench.ledger.grid.study import Study
 from bench.ledger.summary import Summary
 from bench.prepare.images.sets import need_images, specs_of
 from bench.report.document import terminal
-from bench.report.study import FORMATS, render
+from bench.report.study.page import FORMATS, render
 from bench.runs import studying
 from bench.runs.progress import say_where
 from pipelines.errors import VisiontaxError
@@ -127,10 +127,8 @@ def conduct(kept: Kept) -> None:
 
 def _conduct(kept: Kept, *, format: str) -> int:
     try:
-        conduct(kept)
-    except (KeyboardInterrupt, VisiontaxError):
-        click.echo(f"go on with: bench study --resume {kept.folder}", err=True)
-        raise
+        with resumable(f"bench study --resume {kept.folder}"):
+            conduct(kept)
     finally:
         code = _show(kept, format=format)
     return code

@@ -8,7 +8,7 @@ import click
 
 from bench.commands.measuring.study import conduct
 from bench.commands.options import results_option, scenario_options
-from bench.commands.show import EXIT_INVALID, show_found
+from bench.commands.show import EXIT_INVALID, resumable, show_found
 from bench.commands.target import was_said
 from bench.predict.axes import axes_of, cores
 from bench.record import folders
@@ -16,7 +16,6 @@ from bench.record.scenario import OPEN, Settings, settings_of, title
 from bench.report.document.written import FORMATS
 from bench.report.tuning import render
 from bench.runs.tuning import Search, Wish
-from pipelines.errors import VisiontaxError
 from pipelines.topologies.setting import DURATION, flag, table
 
 USERS = 8
@@ -83,10 +82,8 @@ def command(
 
 def _walk(search: Search, *, format: str) -> int:
     try:
-        search.walk(conduct)
-    except (KeyboardInterrupt, VisiontaxError):
-        click.echo(f"go on with: bench tune --resume {search.folder}", err=True)
-        raise
+        with resumable(f"bench tune --resume {search.folder}"):
+            search.walk(conduct)
     finally:
         tuned = search.tuned()
         if tuned.heats:
