@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 import altair as alt
+import msgspec
 import numpy as np
 import pytest
 from browser import opened
@@ -34,6 +35,8 @@ from bench.ledger.details.examples import SLOWEST, Details, details
 from bench.ledger.reading import read
 from bench.ledger.units import number, quantile
 from bench.predict.curve import Curve
+from bench.record import records
+from bench.record.records import Sample
 from bench.report.document.blocks import Chart, Table
 from bench.report.document.charts import (
     colours,
@@ -143,6 +146,22 @@ def test_a_run_over_time_is_that_of_the_records(found: Details) -> None:
         assert told["server, cores"] == number(0.75 if low < 12 * S else 0.5)
         assert told["server, MiB"] == number(150 if low < 13 * S else 100)
     assert max(map(float, column(table, "most at once"))) <= 8
+
+
+def test_memory_is_known_in_each_second_though_samples_lie_further_apart(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", manifest(window_end_ns=20 * S), made_up())
+    samples = [
+        Sample(5 * S + at * 1_150_000_000, "server", 7, at / 2, memory_bytes=1 << 20)
+        for at in range(12)
+    ]
+    lines = b"".join(msgspec.json.encode(one) + b"\n" for one in samples)
+    (folder / records.SAMPLES).write_bytes(lines)
+    found = details(read(folder)).course
+    assert found
+    held = found.memory_bytes["server"]
+    known = [at for at, value in enumerate(held) if value is not None]
+    assert len(known) >= 12
+    assert known == list(range(known[0], known[-1] + 1))
 
 
 def test_what_happened_at_a_moment_is_marked(found: Details) -> None:

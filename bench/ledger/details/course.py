@@ -186,13 +186,14 @@ def _cores(samples: Sequence[Sample], edges: Ints, *, of: str = "cpu_s") -> Valu
 
 
 def _memory(samples: Sequence[Sample], edges: Ints) -> Values:
-    """What each process last had before the end of a step, summed."""
+    """What each process last had before the end of a step, summed, of those that lived to it."""
     held: list[float | None] = [None] * (len(edges) - 1)
     for process in _processes(samples):
         at = [one.time_ns for one in process]
         for place, (low, high) in enumerate(itertools.pairwise(edges)):
             last = bisect.bisect_left(at, high) - 1
-            if last >= 0 and at[last] >= low and (has := process[last].memory_bytes) is not None:
+            lived = last >= 0 and (at[last] >= low or last + 1 < len(at))
+            if lived and (has := process[last].memory_bytes) is not None:
                 held[place] = (held[place] or 0.0) + has
     return held
 
