@@ -44,7 +44,7 @@ class _Body:
     """The body of one request: the client writes a file, as which it has this, behind the head.
 
     Of bytes it makes one write with the head. Where that fills the window before the server has
-    read anything, on the loopback 64 KiB, one request in five or so then waited for 6 ms.
+    read anything, on the loopback 64 KiB, one request in eight then waited for 6 ms.
     """
 
     def __init__(self, data: bytes) -> None:
