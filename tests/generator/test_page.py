@@ -20,7 +20,15 @@ from pipelines.topologies.setting import flag, table
 
 WARMUP_S = 0.2
 COOLDOWN_S = 1.0
-UNSET = {"rate": "", "cameras": "", "replay": "", "think": "0s", "seed": "1"}
+UNSET = {
+    "rate": "",
+    "cameras": "",
+    "replay": "",
+    "think": "0s",
+    "seed": "1",
+    "pipeline": "classification",
+}
+"""What another test may have left in the page's fields."""
 
 
 @pytest.fixture(scope="module")
