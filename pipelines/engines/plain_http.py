@@ -48,10 +48,10 @@ class _Body:
     """
 
     def __init__(self, data: bytes) -> None:
-        self._rest, self._length = data, len(data)
+        self._rest = data
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._rest)
 
     def read(self, size: int) -> bytes:
         """Give all of it, whatever `size` says, then nothing."""
@@ -90,8 +90,9 @@ class Connection:
         Raises EngineError when none comes, and in the server's own words when it is not 200.
         """
         try:
-            given = {"body": _Body(body), "headers": headers or {}}
-            response = self._client.post(self._prefix + path, **given)
+            response = self._client.post(
+                self._prefix + path, body=_Body(body), headers=headers or {}
+            )
             reply = bytes(response.read())
         except _NO_ANSWER as error:
             raise EngineError(f"no answer from {self.server} at {self._url}: {error}") from error
