@@ -12,6 +12,7 @@ from brokers import kind, link, no_leftovers, running, topic, url  # noqa: F401
 from browser import browser  # noqa: F401
 from loads import forgiving  # noqa: F401
 from need import NEEDS, hide, need_built
+from perfetto_ui import perfetto  # noqa: F401
 
 from bench.prepare.repository import models_of
 from pipelines import paths

@@ -1,7 +1,6 @@
-"""What `bench trace` writes, read as Perfetto reads it: bars by their track, and SQL over them."""
+"""What `bench trace` writes: the bars of each track, and what Perfetto itself finds in the file."""
 
 import re
-import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +18,16 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import (
     TrackDescriptor,
     TrackEvent,
 )
+from perfetto_ui import Perfetto
 from processes import ROOT, bench, refused
 
 from bench.ledger.attribution.table import COLUMNS
 from bench.ledger.reading import read, summary_of
 from bench.report.exports.perfetto import Slice, lanes
 from pipelines.spans import OTHER, Request, Span
+
+COUNTERS = """select name, ts, value from counter join counter_track
+on counter.track_id = counter_track.id order by ts"""
 
 
 class Bar(NamedTuple):
@@ -95,19 +98,6 @@ class Opened:
         at = {one.clock_id: one.timestamp for one in found.clocks}
         return at[BuiltinClock.BUILTIN_CLOCK_REALTIME] - at[found.primary_trace_clock]
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """What SQL finds in Perfetto's table of slices."""
-        base = sqlite3.connect(":memory:")
-        told = [one.told for one in self.bars]
-        base.create_function("extract_arg", 2, lambda id, key: told[id].get(key.split(".", 1)[1]))
-        base.execute("create table slice (ts, dur, category, name, arg_set_id)")
-        rows = [
-            (one.start_ns, one.end_ns - one.start_ns, one.category, one.name, number)
-            for number, one in enumerate(self.bars)
-        ]
-        base.executemany("insert into slice values (?, ?, ?, ?, ?)", rows)
-        return base.execute(sql).fetchall()
-
 
 def traced(folder: Path, *options: object) -> Opened:
     """What `bench trace` writes of the run."""
@@ -155,20 +145,36 @@ def at_the_server(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("made", [run_folder, at_the_server, fanned_out])
-def test_the_documented_sql_finds_the_ledgers_times(
+def test_the_ledgers_times_follow_each_other_without_a_gap(
     tmp_path: Path, made: Callable[[Path], Path]
 ) -> None:
     folder = made(tmp_path / "run")
     found = traced(folder)
+    assert len(found.of("request")) == len(read(folder).ledger.due_ns)
+    for one in found.of("request"):
+        parts = found.of("ledger", request=one.name)
+        edges = [one.start_ns, *(part.end_ns for part in parts)]
+        assert [*(part.start_ns for part in parts), one.end_ns] == edges
+
+
+@pytest.mark.parametrize("made", [run_folder, at_the_server, fanned_out])
+def test_perfetto_opens_the_file_and_its_sql_finds_the_ledgers_times(
+    tmp_path: Path, made: Callable[[Path], Path], perfetto: Perfetto
+) -> None:
+    folder = made(tmp_path / "run")
+    found = traced(folder)
+    perfetto.open(folder / "requests.pftrace")
+    assert perfetto.query("select name from stats where severity = 'error' and value > 0") == []
     times = {one.name: (one.start_ns, one.end_ns) for one in found.of("request")}
-    sums = {(*times[id], stage): ms for id, stage, ms in found.query(documented())}
-    wanted = by_the_ledger(folder)
-    assert len(times) == len(read(folder).ledger.due_ns)
-    assert sums == pytest.approx(wanted, rel=1e-9)
-    for id, (start, end) in times.items():  # without a gap
-        parts = found.of("ledger", request=id)
-        edges = [start, *(one.end_ns for one in parts)]
-        assert [*(one.start_ns for one in parts), end] == edges
+    sums = {(*times[id], stage): ms for id, stage, ms in perfetto.query(documented())}
+    assert sums == pytest.approx(by_the_ledger(folder), rel=1e-9)
+    bars = [one[1:6] for one in found.bars]
+    shown = perfetto.query("select category, name, ts, ts + dur, depth from slice")
+    assert sorted(shown) == sorted(bars)
+    counted = defaultdict(list)
+    for name, *at in perfetto.query(COUNTERS):
+        counted[name].append(tuple(at))
+    assert counted == found.counters
 
 
 def test_what_crops_overlap_in_is_on_tracks_of_its_own_and_nests(tmp_path: Path) -> None:
