@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from loads import OF_A_BUSY_MACHINE
+from noted import as_noted, read_notes, write_module
 from processes import ROOT, TIMEOUT_S
 from runs import load
 
@@ -22,35 +23,34 @@ from pipelines.servers.apps import start
 from pipelines.servers.apps.in_process import workers
 
 DELAYS_NS = {"decode": 20_000_000, "resize": 15_000_000, "inference": 30_000_000}
-WITHIN = 0.5
-"""How much longer than asked for the tenth shortest may be: the work itself is in it too."""
+WITHIN = 0.1
+"""By how much a stage may be longer, in the median, than the delay and the work in it were."""
 
-ENOUGH = 30
-CROWD = 4
+ENOUGH = 40
+CROWD = 8
 """Users for each worker."""
 
 LATE = """
-import time
-
 import onnxruntime
+from noted import noted
 
 from pipelines.preprocess.opencv import OpenCV
 from pipelines.servers.apps import {app} as app
 
 
-def late(owner, name, delay_ns):
+def late(owner, name, stage, delay_ns):
     original = getattr(owner, name)
 
     def run(*arguments, **how):
-        time.sleep(delay_ns / 1e9)
-        return original(*arguments, **how)
+        with noted(stage, delay_ns):
+            return original(*arguments, **how)
 
     setattr(owner, name, run)
 
 
-late(OpenCV, "decode", {decode})
-late(OpenCV, "resize", {resize})
-late(onnxruntime.InferenceSession, "run", {inference})
+late(OpenCV, "decode", "decode", {decode})
+late(OpenCV, "resize", "resize", {resize})
+late(onnxruntime.InferenceSession, "run", "inference", {inference})
 if __name__ == "__main__":
     app.command()
 """
@@ -61,6 +61,7 @@ def late(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     """The name of a server whose app sleeps in three stages."""
     name, app = request.param, start.APPS[request.param]
     module = app.module.rpartition(".")[2]
+    write_module(tmp_path)
     (tmp_path / "late.py").write_text(LATE.format(app=module, **DELAYS_NS))
     monkeypatch.setitem(start.APPS, name, app._replace(module="late"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
@@ -83,10 +84,13 @@ def test_delays_and_waits_are_in_their_stages(late: str, tmp_path: Path) -> None
     counted = found.ledger.select(found.ledger.due_ns >= found.manifest.window_start_ns)
     assert len(counted.due_ns) >= ENOUGH
     assert (counted.time_ns.sum(axis=1) == counted.latency_ns).all()
+    notes = read_notes(tmp_path / "notes.jsonl")
     for stage, delay_ns in DELAYS_NS.items():
-        assert took(counted, stage).min() >= delay_ns, stage
-        assert np.quantile(took(counted, stage), 0.1) < (1 + WITHIN) * delay_ns, stage
-    assert np.median(took(counted, "queue")) > (CROWD - 2) * sum(DELAYS_NS.values())
-    assert np.median(took(counted, "queue")) > np.median(counted.latency_ns) / 2
-    for stage in set(COLUMNS) - DELAYS_NS.keys() - {"queue"}:
-        assert np.quantile(took(counted, stage), 0.25) < min(DELAYS_NS.values()) / 2, stage
+        really, _ = as_noted(folder, counted, notes, stage=stage)
+        assert really.min() >= delay_ns, stage
+        assert (took(counted, stage) >= really).all(), stage
+        assert np.median(took(counted, stage) / really) < 1 + WITHIN, stage
+    assert np.median(took(counted, "queue")) > CROWD / 2 * sum(DELAYS_NS.values())
+    assert np.median(took(counted, "queue") / counted.latency_ns) > 0.5
+    for stage in set(COLUMNS) - DELAYS_NS.keys() - {"queue"}:  # others may take the cores
+        assert np.quantile(took(counted, stage) / counted.latency_ns, 0.25) < 0.05, stage
