@@ -14,7 +14,7 @@ import psutil
 import pytest
 from brokers import PROGRAM, SERVICE_OF, Link, Services, take_all
 from need import need
-from processes import environment, family, until, wait_gone
+from processes import TIMEOUT_S, environment, family, until, wait_gone
 
 from pipelines.brokers import BROKERS, broker, kafka_topics
 from pipelines.brokers import kafka as kafka_client
@@ -27,15 +27,19 @@ from pipelines.servers.memory_broker import start_memory
 from pipelines.servers.redis import start_redis
 from pipelines.servers.service import Service
 
-TAKEOVER_S = 2.0
+TAKEOVER_S = 6.0
+"""Longer than a machine that is busy holds up a taker, which would count as gone."""
+
 MESSAGES = 4_000
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kafka's clients give up soon."""
-    for module in (kafka_client, kafka_topics):
-        monkeypatch.setattr(module, "PATIENCE_S", 1.5)
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """Kafka's clients give up soon, meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (kafka_client, kafka_topics):
+            patch.setattr(module, "PATIENCE_S", 1.5)
+        yield
 
 
 class Taker:
@@ -88,7 +92,6 @@ def test_what_a_killed_taker_held_comes_again_and_nothing_else(
     assert max(taken.values()) == 2
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("kind", ["memory", "redis-streams", "redis-lists", "kafka-tuned"])
 def test_a_broker_that_goes_away_is_said_and_used_again_when_it_is_back(
     link: Link, running: Services, kind: str, topic: str
@@ -104,11 +107,11 @@ def test_a_broker_that_goes_away_is_said_and_used_again_when_it_is_back(
         lambda: take_all(taker, topic, 1),
         lambda: putter.depth(topic),
     ):
-        with pytest.raises(BrokerError, match=r"127\.0\.0\.1:\d+") as raised:
+        with impatient(), pytest.raises(BrokerError, match=r"127\.0\.0\.1:\d+") as raised:
             call()
         assert "Purged" not in str(raised.value)
         assert raised.value.hint == "is it running?"
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < TIMEOUT_S  # Kafka's own clients would wait for longer
     running.revive(SERVICE_OF[kind])
     until(lambda: attempt(lambda: putter.put(topic, [b"after"])), "it is used again")
     taken: list[bytes] = []
@@ -127,16 +130,15 @@ def attempt(call: Callable[[], object]) -> bool:
     return False
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("kind", list(BROKERS))
 def test_a_broker_that_never_was_there_is_said(kind: str, topic: str) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         link = broker(kind, address)
-        with pytest.raises(BrokerError, match=address):
+        with impatient(), pytest.raises(BrokerError, match=address):
             link.put(topic, [b"lost"])
-        with pytest.raises(BrokerError, match=address):
+        with impatient(), pytest.raises(BrokerError, match=address):
             link.take(topic, most=1, wait_s=1)
         link.close()
 

@@ -3,7 +3,6 @@ costs.
 """
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +12,7 @@ from processes import until
 
 from pipelines.brokers import Broker, redis_line
 from pipelines.brokers.redis import connect
+from pipelines.brokers.redis_line import PATIENCE_S
 from pipelines.errors import BrokerError
 
 MUCH_LATER_S = 3600.0
@@ -66,8 +66,9 @@ def test_a_block_is_acknowledged_and_another_taken_in_one_round_trip(
 
 @streams
 def test_who_waits_is_answered_when_there_is_something_and_not_before(
-    link: Link, url: str, topic: str
+    link: Link, url: str, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pipelines.brokers.redis._SLICE_S", PATIENCE_S * 0.8)  # it asks only once
     taker, putter = link(takeover_s=MUCH_LATER_S), link()
     taker.put(topic, [b"before"])
     take_all(taker, topic, 1)
@@ -87,7 +88,7 @@ def test_nothing_is_lost_when_the_line_breaks_while_one_waits(
     taker, putter = link(takeover_s=1.0), link()
     taker.put(topic, [b"held"])
     assert take_all(taker, topic, 1) == [b"held"]
-    broken = threading.Timer(0.3, hang_up_on_all, (url,))
+    broken = threading.Thread(target=hang_up_on_who_waits, args=(url,))
     broken.start()
     with pytest.raises(BrokerError, match="does not answer"):
         taker.take(topic, most=8, wait_s=20)
@@ -106,7 +107,6 @@ def test_who_was_silent_for_long_does_not_notice_that_the_line_broke(
     putter.put(topic, [b"before"])
     monkeypatch.setattr(redis_line, "IDLE_S", 0.0)
     hang_up_on_all(url)
-    time.sleep(0.1)
     putter.put(topic, [b"after"])
     assert putter.depth(topic) == 2
 
@@ -126,9 +126,17 @@ def test_what_redis_refuses_is_said_and_the_line_goes_on(
 
 
 def hang_up_on_all(url: str) -> None:
-    """Have Redis close every other connection."""
+    """Have Redis close every other connection, and wait until it has."""
     with connect(url) as redis:
         redis.client_kill_filter(_type="normal", skipme=True)
+        until(lambda: len(redis.client_list(_type="normal")) == 1, "all are gone")
+
+
+def hang_up_on_who_waits(url: str) -> None:
+    """Wait until somebody waits for messages, and then hang up on all."""
+    with connect(url) as redis:
+        until(lambda: any("b" in one["flags"] for one in redis.client_list()), "one waits")
+    hang_up_on_all(url)
 
 
 def put(link: Broker, topic: str, message: bytes) -> bool:
