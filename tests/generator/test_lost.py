@@ -6,7 +6,6 @@ import signal
 import statistics
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -39,8 +38,10 @@ from processes import (
 )
 from runs import enough, measured
 
-from bench.record import records
+from bench.record import records, trace
+from bench.record.manifest import read_manifest
 from pipelines.servers import control, triton
+from pipelines.spans import Request
 
 PAUSE_NS = 50_000_000
 """How long a user waits after an error."""
@@ -60,19 +61,18 @@ def test_killing_the_generator_loses_a_second_at_most(
     triton: triton.Server, tmp_path: Path
 ) -> None:
     folder = tmp_path / "results"
-    load = (*two_users(triton.url, 60), *CALM, "--transport", "shm")
+    load = (*two_users(triton.url, 600), *CALM, "--transport", "shm")
     with loaded(LOCUST, *load, into=folder) as process:
         until(lambda: enough(30)(only_run(folder)), "requests that count")
         members = family(process)
         process.kill()
-        killed_ns = time.monotonic_ns()
         process.wait()
         wait_gone(members)
     assert regions_of(process) == []
     (requests,) = only_run(folder).glob("requests-*.jsonl")
-    ends = sorted(request.end_ns for request in records.read_requests(only_run(folder)))
-    busy_ns = max(after - before for before, after in pairwise(ends))  # with what is not ours
-    assert killed_ns - ends[-1] < 1.5e9 + busy_ns
+    last_ns = max(request.end_ns for request in records.read_requests(only_run(folder)))
+    traced = trace.read(only_run(folder))
+    assert traced["REQUEST_END"].max() - last_ns < 1.5e9  # what it asked and did not record
     with requests.open("ab") as file:
         file.write(b'["cut-off","classif')  # as a disk may keep it
     code, summary = report(only_run(folder))
@@ -88,8 +88,9 @@ def test_killing_generator_and_monitor_leaves_a_run_that_can_be_read(
     triton: triton.Server, tmp_path: Path
 ) -> None:
     folder = tmp_path / "results"
-    with loaded(LOCUST, *two_users(triton.url, 60), *CALM, into=folder, enough=0) as process:
+    with loaded(LOCUST, *two_users(triton.url, 600), *CALM, into=folder, enough=0) as process:
         until(lambda: len(list(folder.glob("*/trace.json.*"))) >= 3, "trace")
+        until(lambda: enough(30)(only_run(folder)), "requests that count")
         for member in family(process):
             member.kill()
     control.turn_off(triton.url)  # of the traces, as the next run does
@@ -102,20 +103,25 @@ def test_killing_generator_and_monitor_leaves_a_run_that_can_be_read(
 
 def test_a_server_that_dies_is_on_the_record(own_server: triton.Server, tmp_path: Path) -> None:
     folder = tmp_path / "results"
-    with loaded(LOCUST, *two_users(own_server.url, 4), into=folder, enough=20) as process:
+    with loaded(LOCUST, *two_users(own_server.url, 10), into=folder, enough=20) as process:
         own_server.process.kill()
         assert ended(process) == 1
-    numbers: dict[str, list[int]] = {}
+    asked: dict[str, dict[int, Request]] = {}
     for request in records.read_requests(only_run(folder)):
         user, _, number = request.id.rpartition("-")
-        numbers.setdefault(user, []).append(int(number))
-    assert len(numbers) == 2
-    assert all(sorted(sent) == list(range(len(sent))) for sent in numbers.values())
+        asked.setdefault(user, {})[int(number)] = request
+    assert len(asked) == 2
+    assert all(sorted(sent) == list(range(len(sent))) for sent in asked.values())
     code, summary = report(only_run(folder))
     assert code == 4
     assert summary["valid"] is False
     assert summary["errors"] > 0
-    late_ns = [one.start_ns - one.due_ns for one in records.read_requests(only_run(folder))]
+    late_ns = [
+        sent[number + 1].start_ns - sent[number + 1].due_ns
+        for sent in asked.values()
+        for number in range(len(sent) - 1)
+        if sent[number].error
+    ]
     assert statistics.median(late_ns) < PAUSE_NS / 2  # the pause after an error is no lateness
     (errors,) = (issue for issue in summary["issues"] if issue["code"] == "ERRORS")
     assert f"no answer from Triton at {own_server.url}" in errors["message"]
@@ -126,11 +132,13 @@ def test_a_server_that_crashes_is_named_with_when_and_how(
     own_server: triton.Server, tmp_path: Path
 ) -> None:
     folder = tmp_path / "results"
-    with loaded(LOCUST, *two_users(own_server.url, 4), into=folder, enough=20) as process:
+    with loaded(LOCUST, *two_users(own_server.url, 10), into=folder, enough=20) as process:
         until(lambda: measured(only_run(folder)), "the end of the warm-up")
         (it,) = (each for each in family(own_server.process) if each.name() == "tritonserver")
+        killed_ns = time.monotonic_ns()
         it.send_signal(signal.SIGSEGV)
         assert ended(process) == 1
+        over_ns = time.monotonic_ns()
     code, summary = report(only_run(folder))
     assert code == 4
     (died,) = (issue for issue in summary["issues"] if issue["code"] == "SERVER_DIED")
@@ -138,7 +146,8 @@ def test_a_server_that_crashes_is_named_with_when_and_how(
         r"Triton ended by SIGSEGV, ([\d.]+) s into the measurement: .+", died["message"]
     )
     assert when
-    assert 0 <= float(when[1]) <= 5
+    start_ns = read_manifest(only_run(folder)).window_start_ns
+    assert killed_ns - 1e8 < start_ns + float(when[1]) * 1e9 < over_ns + 1e8  # it is rounded
     kept = records.read_died(only_run(folder))
     assert kept
     assert any(line.startswith("Signal (11) received") for line in kept.lines)
@@ -148,7 +157,7 @@ def test_no_further_run_is_made_when_the_server_has_died(
     own_server: triton.Server, tmp_path: Path
 ) -> None:
     folder, log = tmp_path / "results", tmp_path / "log"
-    load = ("--server", own_server.url, "--preprocess", "opencv,pillow", "--duration", "3s")
+    load = ("--server", own_server.url, "--preprocess", "opencv,pillow", "--duration", "10s")
     with loaded(RUN, *load, into=folder, enough=20) as process:
         own_server.process.kill()
         assert ended(process) == 1
@@ -163,7 +172,7 @@ def test_a_second_run_on_one_server_is_told_of_the_first(
     own_server: triton.Server, tmp_path: Path
 ) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    load = (*two_users(own_server.url, 60), *CALM)
+    load = (*two_users(own_server.url, 3600), *CALM)
     with loaded(LOCUST, *load, into=first, enough=20) as process:
         for program in PROGRAMS:
             done = loading(program, "--server", own_server.url, "--results", second, *SMALL)
@@ -204,7 +213,7 @@ def test_a_load_that_a_signal_ends_names_the_image_in_flight(
     name = tmp_path / "images" / "photo.jpg"
     name.write_bytes(encode(photograph()))
     folder, log = tmp_path / "results", tmp_path / "log"
-    given = ("--place", "client", "--duration", "60s", "--users", 2, "--server", triton.url)
+    given = ("--place", "client", "--duration", "600s", "--users", 2, "--server", triton.url)
     images = ("--images", tmp_path / "images")
     with loaded(RUN, *given, *images, into=folder, enough=20) as process:
         (load,) = (each for each in family(process) if "locust" in each.cmdline())
@@ -220,8 +229,9 @@ def test_a_load_that_a_signal_ends_names_the_image_in_flight(
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     """A terminal sends the signal to bench alone: the others have sessions of their own."""
     folder, log = tmp_path / "results", tmp_path / "log"
-    load = (*COLD, "--duration", "60s", "--preprocess", "opencv,pillow")
+    load = (*COLD, "--duration", "600s", "--preprocess", "opencv,pillow")
     with loaded(RUN, *load, into=folder) as process:
+        until(lambda: enough(30)(only_run(folder)), "requests that count")
         members = family(process)
         names = {Path(member.exe()).name for member in members}
         assert "tritonserver" in names
@@ -242,7 +252,8 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("triton_parts")
 def test_bench_run_killed_leaves_no_process(tmp_path: Path) -> None:
     folder = tmp_path / "results"
-    with loaded(RUN, *COLD, "--duration", "60s", into=folder) as process:
+    with loaded(RUN, *COLD, "--duration", "600s", into=folder) as process:
+        until(lambda: enough(5)(only_run(folder)), "requests that count")
         members = family(process)
         process.kill()
         process.wait()

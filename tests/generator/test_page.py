@@ -12,6 +12,7 @@ from processes import until
 from runs import answered
 from swarm import Page, serving
 
+from bench.generator.watching import apportion
 from bench.record import records
 from bench.record.manifest import Manifest, read_manifest
 from bench.record.records import DROPPED
@@ -27,6 +28,12 @@ UNSET = {
     "think": "0s",
     "seed": "1",
     "pipeline": "classification",
+    "preprocess": "opencv",
+    "place": "server",
+    "images": "small",
+    "service": "5ms",
+    "arrivals": "poisson",
+    "late": "",
 }
 """What another test may have left in the page's fields."""
 
@@ -47,23 +54,23 @@ def window_s(manifest: Manifest) -> float:
 
 def test_the_run_time_counts_from_the_first_request(page: Page) -> None:
     """Measuring DALI's steps takes as long, and is done before."""
-    folder = page.run(**UNSET, preprocess="dali", place="client", run_time="3s")
+    folder = page.run(**UNSET | {"preprocess": "dali", "place": "client", "run_time": "3s"})
     assert records.read_apportion(folder)
     manifest = read_manifest(folder)
     assert window_s(manifest) > 0.95 * (3 - WARMUP_S - COOLDOWN_S)
-    warmup_ns = manifest.window_start_ns - answered(folder)[0].due_ns
-    assert warmup_ns == pytest.approx(WARMUP_S * 1e9, rel=0.5)
+    late_s = WARMUP_S - (manifest.window_start_ns - answered(folder)[0].due_ns) / 1e9
+    assert 0 <= late_s < apportion.BUDGET_S / 3
 
 
 def test_fields_changed_between_runs_take_effect(page: Page) -> None:
-    fast = {"preprocess": "opencv", "place": "server", "run_time": "2s"}
+    fast = UNSET | {"run_time": "2s"}
     slots = {"user_count": 20, "spawn_rate": 1}  # which would take 20 s to come
-    rate = UNSET | fast | {"rate": "100/s", "arrivals": "constant", "seed": "7"}
+    rate = fast | {"rate": "100/s", "arrivals": "constant", "seed": "7"}
     first = read_manifest(page.run(**rate, **slots))
     assert (first.settings.rate, first.settings.arrivals) == ("100/s", "constant")
     assert (first.settings.seed, first.settings.users) == (7, 20)
     assert first.due == pytest.approx(100 * window_s(first), abs=1)
-    second = read_manifest(page.run(**UNSET, **fast, arrivals="poisson", late=""))
+    second = read_manifest(page.run(**fast))
     assert (second.settings.rate, second.settings.users, second.settings.seed) == (None, 2, 1)
     assert (second.settings.late, second.due) == ("drop", None)
 
@@ -87,7 +94,7 @@ def test_what_is_wrong_is_said_and_nothing_starts(
     page: Page, field: dict[str, str], words: str
 ) -> None:
     before = [*page.folder.glob("*")]
-    answer = page.start(**UNSET | {"images": "small"} | field)
+    answer = page.start(**UNSET | field)
     assert not answer["success"]
     assert words in answer["message"]
     assert [*page.folder.glob("*")] == before
@@ -96,7 +103,7 @@ def test_what_is_wrong_is_said_and_nothing_starts(
 def test_its_numbers_are_those_of_the_records(page: Page) -> None:
     """To 1 %, and what was dropped has no response time; a run after one that was refused."""
     assert not page.start(**UNSET | {"rate": "abc"})["success"]
-    over = UNSET | {"rate": "200/s", "service": "17.5ms", "run_time": "2s", "images": "small"}
+    over = UNSET | {"rate": "200/s", "service": "17.5ms", "run_time": "2s"}
     folder = page.run(**over, user_count=1)
     all_ = [*records.read_requests(folder)]
     dropped = sum(one.error == DROPPED for one in all_)
@@ -114,7 +121,7 @@ def test_its_numbers_are_those_of_the_records(page: Page) -> None:
 
 
 def test_a_mix_of_pipelines_has_a_line_for_each(page: Page) -> None:
-    mix = {"pipeline": "classification:1,detection:1", "run_time": "2s", "images": "small"}
+    mix = {"pipeline": "classification:1,detection:1", "run_time": "2s"}
     asked = Counter(one.pipeline for one in records.read_requests(page.run(**UNSET | mix)))
     assert min(asked.values()) > 10
     want = {f"{name} opencv@server": count for name, count in asked.items()}

@@ -17,13 +17,13 @@ from bench.load import *
 class Stairs(LoadTestShape):
     def tick(self):
         elapsed_s = self.get_run_time()
-        return (1 + int(elapsed_s), 10) if elapsed_s < 3 else None
+        return (min(1 + int(elapsed_s), 3), 10) if elapsed_s < 5 else None
 """
 
 
 @pytest.fixture
 def locust(tmp_path: Path) -> tuple[str, ...]:
-    """A load with a shape that asks for one more user each second."""
+    """A load with a shape that asks for one more user each second, until there are three."""
     (tmp_path / "shaped.py").write_text(STAIRS)
     fake = ("--transport", "fake", "--service", "5ms", "--images", "small", "--warmup", "500ms")
     where = ("-f", str(tmp_path / "shaped.py"), "--results", str(tmp_path / "results"))
@@ -38,7 +38,7 @@ def test_a_shape_is_a_closed_loop_and_says_so(locust: tuple[str, ...], tmp_path:
     manifest = read_manifest(folder)
     assert manifest.shape == "Stairs"
     assert manifest.window_end_ns
-    assert manifest.window_end_ns - manifest.window_start_ns > 0.95 * (3 - 0.5 - 1) * 1e9
+    assert manifest.window_end_ns - manifest.window_start_ns > 0.95 * (5 - 0.5 - 1) * 1e9
     users = {one.id.rpartition("-")[0] for one in records.read_requests(folder)}
     assert len(users) == 3
     assert "users by Stairs (closed loop)" in " ".join(bench("report", folder).stdout.split())

@@ -7,7 +7,7 @@ import numpy as np
 import psutil
 from processes import LOCUST, PYTHON, ended, run, started, until
 from queueing import distance
-from runs import measured
+from runs import enough
 
 from bench.generator.schedules.schedule import AtRate, share
 from bench.ledger.reading import summary_of
@@ -23,7 +23,7 @@ TWO = (
 IMPATIENT = """
 from locust import runners
 
-runners.HEARTBEAT_LIVENESS = 1
+runners.HEARTBEAT_LIVENESS = 2
 
 from bench.load import *
 """
@@ -56,9 +56,13 @@ def codes(summary: Summary) -> set[str]:
 
 def test_processes_share_a_schedule(tmp_path: Path) -> None:
     options = ("--rate", "150/s", "--seed", "3", "-t", "4s")
-    done = run(LOCUST, *TWO, *together(2), *options, "--results", tmp_path)
-    assert done.returncode == 0, done.stderr
-    (folder,) = tmp_path.iterdir()
+    for attempt in range(3):  # where others take the cores a heartbeat may be missed
+        results = tmp_path / f"{attempt}"
+        done = run(LOCUST, *TWO, *together(2), *options, "--results", results)
+        assert done.returncode == 0, done.stderr
+        (folder,) = results.iterdir()
+        if "GENERATOR_LOST" not in codes(summary_of(folder)):
+            break
     asked = [due_ns(path) for path in folder.glob("requests-*.jsonl")]
     assert len(asked) == 2
     starts = starts_ns(asked, AtRate("150/s", "poisson", seed=3))
@@ -73,17 +77,21 @@ def test_processes_share_a_schedule(tmp_path: Path) -> None:
     assert "SHORT" not in codes(summary)
 
 
-def without_one(tmp_path: Path, *command: str) -> tuple[Path, Summary, Path]:
-    """The run of a load of which one worker is killed, and the file in which that one recorded."""
+def without_one(tmp_path: Path, *command: str, at_once: bool = False) -> tuple[Path, Summary, Path]:
+    """The run of a load of which one worker is killed, and the file in which that one recorded; it
+    may be ended `at_once`.
+    """
     into = tmp_path / "results"
     log = tmp_path / "log"
     with started(command, *TWO, *together(2), "--results", into, log=log) as process:
         until(lambda: len([*into.glob("*/requests-*")]) == 2, "both workers ask")
         (folder,) = into.iterdir()
-        until(lambda: len(measured(folder)) > 100, "enough requests")
+        until(lambda: enough(100)(folder), "enough requests")
         workers = psutil.Process(process.pid).children()
         victim = next(one for one in workers if [*folder.glob(f"requests-{one.pid}.jsonl")])
         victim.kill()
+        if at_once:
+            process.terminate()
         ended(process)
     return folder, summary_of(folder), folder / f"requests-{victim.pid}.jsonl"
 
@@ -92,7 +100,7 @@ def test_when_a_worker_vanishes_the_others_take_its_part_over(tmp_path: Path) ->
     """What was due until then is missing."""
     (tmp_path / "impatient.py").write_text(IMPATIENT)
     locust = (PYTHON, "-m", "locust", "-f", str(tmp_path / "impatient.py"))
-    folder, summary, lost = without_one(tmp_path, *locust, "-t", "10s", "--rate", "200/s")
+    folder, summary, lost = without_one(tmp_path, *locust, "-t", "16s", "--rate", "200/s")
     assert {"MISSING", "GENERATOR_LOST"} <= codes(summary)
     assert not summary.valid
     end_ns = read_manifest(folder).window_end_ns
@@ -108,7 +116,8 @@ def test_when_a_worker_vanishes_the_others_take_its_part_over(tmp_path: Path) ->
 
 def test_a_closed_loop_that_lost_a_worker_is_invalid(tmp_path: Path) -> None:
     """Also where the run ends before Locust's master would miss it."""
-    _, summary, _ = without_one(tmp_path, *LOCUST, "-t", "4s", "--service", "50ms")
+    load = ("-t", "10m", "--service", "50ms")
+    _, summary, _ = without_one(tmp_path, *LOCUST, *load, at_once=True)
     (issue,) = (one for one in summary.issues if one.code == "GENERATOR_LOST")
     assert issue.invalid
-    assert summary.requests > 100
+    assert summary.requests >= 100
