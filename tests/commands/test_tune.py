@@ -122,7 +122,7 @@ def test_it_walks_a_real_server(tmp_path: Path) -> None:
     done = run(
         BENCH,
         *("tune", "classification", "--walk", "dnn-batch", "--users", "2"),
-        *("--images", "small", "--duration", "300ms", "--warmup", "200ms", "--results", tmp_path),
+        *("--images", "small", "--duration", "1s", "--warmup", "200ms", "--results", tmp_path),
         *("--threads", "1"),
     )
     # Where other programs keep the cores its runs are INVALID, and it says so.

@@ -45,10 +45,16 @@ def made(folder: Path, requests: int, *, transport: str = "http") -> Path:
 def test_time_and_memory_grow_with_the_requests(tmp_path: Path) -> None:
     few, many = 20_000, 100_000
     runs = [made(tmp_path / str(n), n) for n in (10, few, many)]
-    told = [run((PYTHON, "-c", COST), runs[0], one).stdout.split() for one in runs[1:]]
-    (took_s, had), (then_s, then_had) = (map(float, one) for one in told)
-    assert then_s / took_s < 1.6 * many / few, "in proportion"
-    assert (then_had - had) / (many - few) < 400, "bytes a request"
+    times: list[tuple[float, float]] = []
+    for _ in range(3):  # others slow a process down, even by its own clock
+        told = [run((PYTHON, "-c", COST), runs[0], one).stdout.split() for one in runs[1:]]
+        (took_s, had), (then_s, then_had) = (map(float, one) for one in told)
+        assert (then_had - had) / (many - few) < 400, "bytes a request"
+        times.append((took_s, then_s))
+        least_s, then_least_s = (min(each) for each in zip(*times, strict=True))
+        if then_least_s / least_s < 1.6 * many / few:
+            return
+    raise AssertionError(f"not in proportion: {times}")
 
 
 @pytest.mark.parametrize("transport", ["http", "fake"])

@@ -13,7 +13,7 @@ from runs import enough
 from bench.ledger.attribution.columns import records_of
 from bench.ledger.attribution.ledger import ledger
 from bench.ledger.attribution.table import COLUMNS
-from bench.ledger.reading import summary_of
+from bench.ledger.reading import read, summary_of
 from bench.record import records, trace
 from bench.record.manifest import read_manifest
 from bench.record.scenario import Settings
@@ -28,7 +28,7 @@ def run(folder: Path, **settings: Any) -> Path:
     """A run that lasts until some requests of each user count."""
     chosen = Settings(warmup_s=0.2, **settings)
     planned = Plan(chosen, duration_s=TIMEOUT_S, results=folder)
-    return execute(planned, enough=enough(10 + 2 * chosen.users))
+    return execute(planned, enough=enough(30 + 2 * chosen.users))
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,10 @@ def test_other_is_small_and_the_shares_sum_to_one(
 def test_decode_dominates_a_large_image(triton: triton.Server, tmp_path: Path) -> None:
     shares = {}
     for images in ("small", "large"):
-        found = summary_of(run(tmp_path, images=images, server=triton.url))
-        usual_ms = {name: stage.p50_ms.value or 0 for name, stage in found.stages.items()}
-        shares[images] = usual_ms["decode"] / sum(usual_ms.values())
-        largest = max(usual_ms, key=usual_ms.__getitem__)
+        told = read(run(tmp_path, images=images, server=triton.url)).ledger
+        # Lower quartiles: on a busy machine requests wait for a core in any stage.
+        usual = dict(zip(COLUMNS, np.quantile(told.time_ns, 0.25, axis=0), strict=True))
+        shares[images] = usual["decode"] / sum(usual.values())
+        largest = max(usual, key=usual.__getitem__)
         assert largest == {"small": "inference", "large": "decode"}[images]
     assert shares["large"] > 10 * shares["small"]
