@@ -10,8 +10,21 @@ from typing import Any
 
 import msgspec
 import pytest
+from loads import OF_A_BUSY_MACHINE
 from made_up import MadeUp
-from processes import BENCH, ROOT, alive, family, refused, run, started, until, wait_gone
+from processes import (
+    BENCH,
+    ROOT,
+    TIMEOUT_S,
+    alive,
+    family,
+    refused,
+    run,
+    started,
+    until,
+    wait_gone,
+)
+from runs import enough
 from summaries import summary
 
 from bench.commands.cli import SHORTCUTS
@@ -26,7 +39,7 @@ from bench.record.scenario import TENSOR, Settings, settings_of
 from bench.runs import studying
 from bench.runs.equipment import kit
 from bench.runs.order import in_turn
-from bench.runs.run import Plan
+from bench.runs.run import Plan, execute
 from pipelines.errors import ResultsError, ServerError
 from pipelines.servers import triton
 from pipelines.servers.sizing import Served
@@ -355,7 +368,7 @@ def test_a_folder_that_is_no_study_says_what_is(made_up: MadeUp, tmp_path: Path)
 def test_a_study_of_ones_own_on_the_fake_engine(tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
     mine.write_text(
-        'title = "Mine"\nquestion = "How fast?"\nduration = "500ms"\n'
+        'title = "Mine"\nquestion = "How fast?"\nduration = "1s"\n'
         '[axes]\nusers = [1, 2]\nimages = ["tensor", "small"]\n'
         '[settings]\ntransport = "fake"\nplace = "client"\nwarmup = "0s"\n'
     )
@@ -384,11 +397,11 @@ def test_inference_alone_is_a_run_whose_time_is_inference_and_transport(
 ) -> None:
     settings = alone(users=2, server=triton.url)
     folder = folders.make_folder(tmp_path, settings)
-    done = run(tuple(Plan(settings, 2.5).command(folder)))
+    done = run(tuple(Plan(settings, 4).command(folder)))
     assert done.returncode == 0, done.stderr
     found = summary_of(folder)
     untrusted = {issue.code for issue in found.issues if issue.invalid}
-    assert untrusted <= {"GENERATOR_LATE"}, found.issues  # as it is where others take the cores
+    assert untrusted <= OF_A_BUSY_MACHINE, found.issues
     assert (found.images, found.preprocess, found.place) == ("tensor", "none", "none")
     assert found.stages["inference"].share > 0
     assert not {"decode", "resize", "normalize"} & found.stages.keys()
@@ -426,9 +439,7 @@ def test_inference_alone_goes_by_every_transport(
     triton: triton.Server, tmp_path: Path, transport: str
 ) -> None:
     settings = alone(transport=transport, server=triton.url)
-    folder = folders.make_folder(tmp_path, settings)
-    done = run(tuple(Plan(settings, 0.5).command(folder)))
-    assert done.returncode == 0, done.stderr
+    folder = execute(Plan(settings, TIMEOUT_S, results=tmp_path), enough=enough(5))
     found = summary_of(folder)
     assert found.requests > 0
     assert not found.errors
@@ -440,10 +451,11 @@ def test_cut_short_a_run_leaves_what_was_measured_and_no_process(
 ) -> None:
     settings = alone(transport="fake", users=2, warmup_s=0.0)
     folder = folders.make_folder(tmp_path, settings)
-    whole_command = tuple(Plan(settings, 60).command(folder))
+    whole_command = tuple(Plan(settings, 600).command(folder))
     with started(whole_command, log=tmp_path / "log") as process:
         sampled = folder / records.SAMPLES
-        until(lambda: sampled.exists() and len(sampled.read_bytes().splitlines()) > 6, "load")
+        until(lambda: sampled.exists() and len(sampled.read_bytes().splitlines()) > 6, "samples")
+        until(lambda: enough(5)(folder), "requests that count")
         everything = family(process)
         process.send_signal(how)
         wait_gone(everything)

@@ -44,7 +44,7 @@ def test_lines_agree_where_they_read_alike() -> None:
 
 
 def test_the_command_says_what_a_scaled_decode_saves_and_changes() -> None:
-    asked = ["--images", "large", "--count", "2", "--preprocess", "opencv", "--format", "json"]
+    asked = ["--images", "large", "--count", "5", "--preprocess", "opencv", "--format", "json"]
     done = CliRunner().invoke(decoding.command, asked, catch_exceptions=False)
     full, careful, scaled = json.loads(done.stdout)
     assert [one["decode"] for one in (full, careful, scaled)] == ["full", "careful", "scaled"]

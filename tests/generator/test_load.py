@@ -24,6 +24,7 @@ from loads import (
     RUN,
     SMALL,
     codes,
+    invalid,
     loaded,
     only_run,
     report,
@@ -100,7 +101,8 @@ def assert_whole(folder: Path, *, processes: int) -> None:
     code, summary = report(folder)
     busy = OF_A_BUSY_MACHINE | ({"GENERATOR_LOST"} if processes > 1 else set())  # late heartbeats
     assert codes(summary) <= OF_A_SHORT_RUN | busy, summary["issues"]
-    valid = not codes(summary) & busy
+    assert invalid(summary) <= busy, summary["issues"]
+    valid = not invalid(summary)
     assert (code, summary["valid"], summary["schema"]) == (0 if valid else 4, valid, SCHEMA)
     assert set(summary) >= KEYS
     assert set(summary["latency_ms"]) == {"mean", "max", "quantiles"}
