@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from attached import Speaker, mlserver, photos, served
 from counted import COUNTED, DNN, PREPROCESS, WHOLE
@@ -86,22 +87,25 @@ def state(server: embedded.Server) -> dict[str, Any]:
 
 
 def assert_agree(folder: Path) -> None:
-    """The means of each model by the trace are those by the counters, of the same requests."""
+    """By the trace each model spent what the counters say, to the microsecond.
+
+    What was under way when the counters were read may be counted or not, so they are of some
+    requests in a row.
+    """
     first, *_, last = read_snapshots(folder)
     stages = {PREPROCESS: "preprocess", DNN: "inference"}
     window = (first.time_ns, last.time_ns)
     found = models.between([first, last], window_ns=window, stages=stages, whole=WHOLE)
     assert found is not None
     counted = {one.model: one for one in found[0].models}
-    rows = trace.read(folder)
-    rows = rows[(rows["COMPUTE_END"] > window[0]) & (rows["COMPUTE_END"] < window[1])]
+    rows = trace.read(folder).sort_values("COMPUTE_END")
     for name in (PREPROCESS, DNN):
-        own = rows[rows["model"] == name]
-        assert len(own) == pytest.approx(counted[name].requests, abs=1)  # one may be counted late
-        assert len(own) > ENOUGH
-        for column, (start, end) in COUNTED.items():
-            mean_ms = float((own[end] - own[start]).mean()) / 1e6
-            assert mean_ms == pytest.approx(getattr(counted[name], column), rel=0.03), column
+        own, count = rows[rows["model"] == name], counted[name].requests
+        assert len(own) >= count > ENOUGH
+        spent = np.array([own[end] - own[start] for start, end in COUNTED.values()]) / 1e6
+        told = [getattr(counted[name], column) for column in COUNTED]
+        means = [spent[:, at : at + count].mean(axis=1) for at in range(len(own) - count + 1)]
+        assert any(one == pytest.approx(told, abs=0.001) for one in means), (means, told)
 
 
 def assert_seen_into(folder: Path, level: str) -> None:
@@ -162,11 +166,13 @@ def bare(
 def test_a_server_without_any_option_of_ours_has_a_ledger(
     bare: embedded.Server, tmp_path: Path
 ) -> None:
-    folder = attach(bare.url, "photo", tmp_path, "--users", 2)
-    summary = summary_of(folder)
+    folder = attach(bare.url, "photo", tmp_path, "--users", 8)
+    reading = read(folder)
+    summary, server_ns = reading.summary(), reading.ledger.time_of("server")
     assert (summary.level, summary.preprocess) == ("statistics", "unknown")
     assert summary.non_inference_share is None
-    assert summary.stages["server"].share > 0.9
+    assert server_ns.min() >= 10e6
+    assert np.median(server_ns / reading.ledger.latency_ns) > 0.75
     assert summary.counters is not None
     (only,) = summary.counters.models
     assert (only.model, only.stage) == ("photo", "inference")
@@ -175,7 +181,7 @@ def test_a_server_without_any_option_of_ours_has_a_ledger(
     assert "(a) is not to be had: it was started without --trace-config" in said
     assert "By the server's own counters" in said
     assert re.search(r"by the server's counters \S+ ms is inference", said)
-    # Two users, one instance; other programs may keep the cores busy meanwhile.
+    # Eight users, one instance; other programs may keep the cores busy meanwhile.
     assert re.search("IDLE_CORES|QUEUE", said)
     assert re.search(
         rf"next: bench attach {bare.url} --model photo --images small --users \d", said
@@ -259,7 +265,7 @@ def test_what_a_killed_call_left_the_next_one_puts_right(
         done = started(BENCH, "attach", triton.url, log=tmp_path / "next")
         with done as process:
             assert ended(process) == 0, (tmp_path / "next").read_text()
-        until(lambda: state(triton) == before, f"it is as it was, seed {seed}", timeout_s=20)
+        until(lambda: state(triton) == before, f"it is as it was, seed {seed}")
         if number >= 1 and time.monotonic() > deadline:
             break
     assert changed == 0  # the server's own setting is never touched
@@ -305,8 +311,9 @@ def test_another_server_has_a_ledger_of_the_clients_side(other: str, tmp_path: P
         assert (summary.level, summary.transport, summary.errors) == ("client", transport, 0)
         assert "server" in summary.stages
         assert {"decode", "resize", "normalize"} < summary.stages.keys()
-    texts = summary_of(as_text).stages["encode"].mean_ms
-    assert texts > 20 * summary_of(packed).stages["encode"].mean_ms
+    # The medians: whatever holds up the load holds up few of its requests in just this.
+    texts, tensors = (np.median(read(one).ledger.time_of("encode")) for one in (as_text, packed))
+    assert texts > 20 * tensors
     assert "TRANSPORT" in (as_text / "said.txt").read_text()
 
 
