@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import io
+import os
 import subprocess
 import sys
 import time
@@ -41,7 +42,8 @@ NO_ANSWER, COLOURS = "no-answer", "colours"
 """Transports that only workers of ours know; see the classes of these names."""
 
 NEVER = "0,0"
-SLOW, STUCK = "was slow", "is stuck"
+GO_ON = "VISIONTAX_TESTS_GO_ON"
+SLOW, STUCK = "is slow", "is stuck"
 """What those say when they are in trouble."""
 
 
@@ -65,17 +67,31 @@ def asking(settings: scenario.Settings) -> contextlib.closing[Pipeline]:
 
 
 @contextlib.contextmanager
-def tracing(triton: triton.Server, folder: Path) -> Iterator[None]:
-    """Triton traces all requests into the folder."""
+def tracing(triton: triton.Server, folder: Path) -> Iterator[set[str]]:
+    """Triton traces all requests into the folder. What is given takes the ids of those that must be
+    there at the end.
+    """
     folder.mkdir()
     file = triton.log.with_name("trace.json")
     first = trace.next_number(file)
     control.turn_on(triton.url)
-    yield
+    ids: set[str] = set()
+    yield ids
     control.turn_off(triton.url)
-    time.sleep(0.05)
+    until(lambda: ids <= _written(file, first=first), "their traces are written")
     trace.collect(file, folder, first=first, last=True)
     trace.fold(folder)
+
+
+def _written(file: Path, *, first: int) -> set[str]:
+    """The ids of the requests in Triton's files, none while one of these is being written."""
+    found: set[str] = set()
+    for number, path in trace.numbered(file):
+        rows, ending = trace.read_file(path) if number >= first else ([], "whole")
+        if ending == "cut":
+            return set()
+        found |= {row[0] for row in rows}
+    return found
 
 
 def recorded(ask: Pipeline, image: bytes, *, request_id: str) -> tuple[Any, Request]:
@@ -135,7 +151,7 @@ class Colours:
     """An engine that embeds a crop as its colour. With a red one it refuses the whole batch.
 
     Its address says at which batches it falls into trouble, such as 5,10: it answers the fifth only
-    when its worker counts as gone, and the tenth never. Both it says on stderr.
+    when there is a file of the name in GO_ON, and the tenth never. Both it says on stderr.
     """
 
     def __init__(self, url: str) -> None:
@@ -147,8 +163,8 @@ class Colours:
         del model
         self._batches += 1
         if self._batches == self._slow:
-            time.sleep(TAKEOVER_S + 1)
             print(SLOW, file=sys.stderr, flush=True)
+            until(Path(os.environ[GO_ON]).exists, "it may go on")
         if self._batches == self._stuck:
             stick()
         now = time.monotonic_ns()

