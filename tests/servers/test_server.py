@@ -31,7 +31,6 @@ from pipelines import paths, processes
 from pipelines.errors import ServerError
 from pipelines.servers import control, triton
 from pipelines.servers.device import CPU, Device
-from pipelines.servers.launch.guard import PATIENCE_S
 from pipelines.servers.sizing import Served, Sizes
 from pipelines.tasks.served import missing_models
 from pipelines.topologies.choose import Setup, pipeline
@@ -75,7 +74,7 @@ def test_it_ends_cleanly_when_asked(
     everything = () if by else ONE_EACH
     with serving(log, *everything, by=by) as process:
         url = re.findall(r"^http +http://(127\.0\.0\.1:\d+)$", log.read_text(), re.MULTILINE)
-        assert control.is_ready(url[0])
+        until(lambda: control.is_ready(url[0]), "an answer")
         assert re.search(r"^grpc +127\.0\.0\.1:\d+$", log.read_text(), re.MULTILINE)
         assert re.search(r"^metrics +http://127\.0\.0\.1:\d+/metrics$", log.read_text(), re.M)
         members = family(process)
@@ -118,7 +117,7 @@ def test_nothing_stays_when_it_is_killed_while_triton_starts(tmp_path: Path) -> 
         members = family(process)
         process.kill()
         process.wait()
-        until(lambda: not alive(members), "everything ends", timeout_s=2 * PATIENCE_S)
+        wait_gone(members)
     assert regions_of(process) == []
 
 
@@ -140,7 +139,7 @@ def test_triton_that_dies_is_started_again_once(tmp_path: Path) -> None:
         _kill_triton(members)
         until(lambda: log.read_text().count("ready;") == 2, "the second server")
         wait_gone([each for each in members if each.pid != process.pid])
-        assert control.is_ready(url)
+        until(lambda: control.is_ready(url), "an answer")
         members = family(process)
         _kill_triton(members)
         assert ended(process) == 1

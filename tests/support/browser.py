@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from need import NEEDS, need, on_path
+from processes import TIMEOUT_S
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -19,7 +20,8 @@ def browser() -> Iterator[Any]:
 
     with sync_playwright() as playwright:
         program = on_path(*NEEDS["chromium"].programs)
-        started = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        patience = {"timeout": 1000 * TIMEOUT_S}
+        started = playwright.chromium.launch(executable_path=program, args=FLAGS, **patience)
         yield started
         started.close()
 
@@ -28,6 +30,7 @@ def browser() -> Iterator[Any]:
 def opened(browser: Any, path: Path, *, width: int, height: int) -> Iterator[Any]:
     """The page of the file with all its details shown; `faults` is what went wrong meanwhile."""
     context = browser.new_context(viewport={"width": width, "height": height}, offline=True)
+    context.set_default_timeout(1000 * TIMEOUT_S)
     page = context.new_page()
     page.faults = []
     page.on("console", lambda message: page.faults.append(message.text))
