@@ -25,6 +25,8 @@ from bench.record.manifest import read_manifest, write_manifest
 from pipelines.spans import Request
 
 DELAY_S = 0.12
+ENOUGH = 300
+"""Requests, of which more than 50 count."""
 AMISS = {"MISSING", "CLOCK", "CLOCK_STEP", "NO_TRACE", "UNJOINED", "LITTLE", "ERRORS", "SPANS"}
 """What would say that the records do not go together."""
 
@@ -53,7 +55,7 @@ def made(triton_parts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with lan(delay_s=DELAY_S) as (here, there):
         port = 8000
         serve = (*here.within, *BENCH, "serve", "classification", "--listen", "0.0.0.0")
-        load = ("--headless", "-u", 16, "-r", 16, "-t", "5s", "--images", "small")
+        load = ("--headless", "-u", 16, "-r", 16, "-t", "3m", "--images", "small")
         load = (*load, "--warmup", "0.5s", "--i-may-load-this-host")
         load = (*load, "--host", f"{here.address}:{port}")
         master = (*here.within, *LOCUST, "--master", "--expect-workers", "1")
@@ -65,6 +67,8 @@ def made(triton_parts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 started(worker, "--results", folder / "theirs", log=logs["worker"]) as one,
                 started(master, *load, "--results", folder / "ours", log=logs["master"]) as two,
             ):
+                until(lambda: lines_in(folder / "theirs") > ENOUGH or two.poll(), "requests")
+                two.terminate()
                 assert (ended(one), ended(two)) == (0, 0), [
                     log.read_text() for log in logs.values()
                 ]
@@ -72,6 +76,11 @@ def made(triton_parts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             within = (*here.within, "env", f"PATH={programs}:/usr/sbin:/usr/bin:/sbin:/bin")
             (made,) = (folder / "ours").iterdir()
             yield Made(made, folder / "theirs", within)
+
+
+def lines_in(folder: Path) -> int:
+    """How many requests are on record there."""
+    return sum(path.read_bytes().count(b"\n") for path in folder.rglob("requests-*"))
 
 
 @contextlib.contextmanager
@@ -133,7 +142,6 @@ def test_a_slow_link_is_found_although_no_clock_is_shared(made: Made, tmp_path: 
     assert "1 generator, " in done.stdout
     (placed,) = read_manifest(folder).hosts.values()
     assert placed
-    assert abs(placed.ahead_ns + AHEAD_S * 10**9) < placed.bound_ns / 10  # both ways are alike
     assert f"clock moved by {placed.ahead_ns / 1e9:+,.6f} s" in done.stdout
     summary = summary_of(folder)
     assert not {issue.code for issue in summary.issues} & AMISS, summary.issues
@@ -145,19 +153,23 @@ def test_a_slow_link_is_found_although_no_clock_is_shared(made: Made, tmp_path: 
     send, receive = (ledger.time_ns[:, COLUMNS.index(stage)] for stage in ("send", "receive"))
     way = send + receive
     assert way.min() >= 2e9 * DELAY_S
-    for ns, link_s in ((way, 2 * DELAY_S), (send, DELAY_S), (receive, DELAY_S)):
-        usual_ns = np.quantile(ns, 0.25)  # what else the machine does is in the longer ones
-        assert usual_ns == pytest.approx(1e9 * link_s, rel=0.05)
     assert "send and receive are exact together" in bench("report", folder).stdout
     # What the other host recorded, by its own clock, says the same without the server's.
     spent = residence_ns(folder)
     (theirs,) = (folder / hosts.HOSTS).iterdir()
-    by_due = dict(zip(ledger.due_ns.tolist(), way.tolist(), strict=True))
-    for raw, placed in zip(asked(theirs), asked(folder), strict=True):
+    ways = zip(send.tolist(), receive.tolist(), strict=True)
+    by_due, compared = dict(zip(ledger.due_ns.tolist(), ways, strict=True)), 0
+    for raw, moved in zip(asked(theirs), asked(folder), strict=True):
         (call,) = raw.calls
-        if placed.id in spent and placed.due_ns in by_due:
-            assert by_due[placed.due_ns] == call.received_ns - call.sent_ns - spent[placed.id]
-        assert raw.end_ns - raw.due_ns == placed.end_ns - placed.due_ns
+        off_ns = moved.due_ns - raw.due_ns + AHEAD_S * 10**9
+        assert abs(off_ns) < placed.bound_ns / 10  # both ways are alike
+        if moved.id in spent and moved.due_ns in by_due:
+            there, back = by_due[moved.due_ns]
+            assert there + back == call.received_ns - call.sent_ns - spent[moved.id]
+            assert min(there + off_ns, back - off_ns) >= 1e9 * DELAY_S
+            compared += 1
+        assert raw.end_ns - raw.due_ns == moved.end_ns - moved.due_ns
+    assert compared > 50
 
 
 def test_collecting_again_changes_nothing(made: Made, tmp_path: Path) -> None:
