@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from brokers import kind, link, no_leftovers, running, topic, url  # noqa: F401
 from browser import browser  # noqa: F401
+from hypothesis import HealthCheck, settings
 from loads import forgiving  # noqa: F401
 from need import NEEDS, hide, need_built
 from perfetto_ui import perfetto  # noqa: F401
@@ -35,6 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
             f"--without: unknown: {', '.join(unknown)}; known: {', '.join(NEEDS)}"
         )
     hide(names)
+    # The times that Hypothesis allows are those of a machine that does nothing else.
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
