@@ -255,7 +255,7 @@ def test_from_a_file_to_a_ledger_are_two_commands(
     assert "guessed: task classification" in told
     assert told.count("checked: with") == len(WAYS)
     ledger = bench(
-        *("run", "own", "--images", str(photographs), "--duration", "1s", "--warmup", "0.5s"),
+        *("run", "own", "--images", str(photographs), "--duration", "5s", "--warmup", "0.5s"),
         *("--results", str(tmp_path / "results")),
         codes=(0, 4),  # 4 where the machine is busy
     )

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from processes import PYTHON, ROOT, run, write_program
+from processes import PYTHON, ROOT, TIMEOUT_S, run, write_program
 from wheels import write_wheel
 
 SCRIPT = ROOT / "scripts" / "gpu_run"
@@ -287,8 +287,9 @@ def test_the_whole_of_it_on_the_cpu(tmp_path: Path) -> None:
         (SCRIPT, "--device", "cpu", "--python", PYTHON, tmp_path / "out", "--"),
         *("--set", "pipeline=classification", "--set", "images=small", "--set", "place=server"),
         *("--set", "users=1", "--set", "preprocess=opencv", "--set", "warmup=0.5s"),
-        *("--duration", "1s"),
+        *("--duration", "4s"),
         folder=tmp_path,
+        timeout_s=2 * TIMEOUT_S,
     )
     assert done.returncode in (0, 4), done.stderr
     for step in ("[1/4]", "[2/4]", "[3/4]", "[4/4]"):

@@ -74,7 +74,7 @@ def changed(tmp_path: Path) -> Path:
 def run_in(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python with the copy's packages, and this checkout's models."""
     variables = {"PYTHONPATH": str(copy), ELSEWHERE: str(REPOSITORY)}
-    return run((PYTHON, *arguments), folder=copy, variables=variables, timeout_s=120)
+    return run((PYTHON, *arguments), folder=copy, variables=variables)
 
 
 def test_a_new_setting_is_one_field(changed: Path) -> None:

@@ -21,7 +21,7 @@ import pytest
 from attached import Speaker, mlserver, photos, served
 from counted import COUNTED, DNN, PREPROCESS, WHOLE
 from need import need_built
-from processes import BENCH, FUZZ_S, bench, ended, refused, started, until
+from processes import BENCH, FUZZ_S, TIMEOUT_S, bench, ended, refused, started, until
 from runs import enough
 
 from bench.ledger import models
@@ -49,10 +49,12 @@ the counters.
 
 @pytest.fixture
 def own_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Journals of this test alone, for what runs in this process, and counters read often; a run
-    there ends once it is ENOUGH.
+    """Journals of this test alone, for what runs in this process, counters read often, and traces
+    waited for as long as it takes; a run there ends once it is ENOUGH.
     """
     monkeypatch.setattr("bench.runs.attached.levels.EVERY_S", 0.2)
+    for patience in ("WRITTEN_S", "EXPORTED_S"):
+        monkeypatch.setattr(f"bench.runs.attached.levels.{patience}", TIMEOUT_S)
     monkeypatch.setattr(setting, "JOURNALS", tmp_path / "journals")
     for module in ("attach", "levels"):
         monkeypatch.setattr(f"bench.runs.attached.{module}.JOURNALS", tmp_path / "journals")

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 from brokers import QUICK_JAVA
-from processes import ROOT, ended, family, run, wait_gone, write_program
+from processes import ROOT, TIMEOUT_S, ended, family, run, wait_gone, write_program
 
 from pipelines import paths
 from pipelines.processes import HOST, Child, free_port, stop_all
@@ -223,7 +223,7 @@ class Stack:
             return False
         return done.returncode == 0
 
-    def wait_healthy(self, service: str, *, timeout_s: float = 60.0) -> None:
+    def wait_healthy(self, service: str, *, timeout_s: float = TIMEOUT_S) -> None:
         """Wait until it is; fail when the process ends before."""
         deadline = time.monotonic() + timeout_s
         while not self.healthy(service):
