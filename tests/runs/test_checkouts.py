@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from need import need_built
-from processes import BENCH, ROOT, run
+from processes import BENCH, ROOT, TIMEOUT_S, run
 
 from bench.runs.experiments import checkouts
 from bench.runs.experiments.checkouts import checked_out, resolve
@@ -185,7 +185,7 @@ def test_a_slower_revision_is_measured_by_its_own_code(triton, copy) -> None:
     sides = ("--a", f"server={triton.url}", "--b", "rev=slow")
     timing = ("--warmup", "500ms", "--slice", "500ms", "--rounds", "6")
     asked = ("ab", "classification", "--images", "small", *sides, *timing, "--format", "json")
-    done = run(BENCH, *asked, root=copy)
+    done = run(BENCH, *asked, root=copy, timeout_s=2 * TIMEOUT_S)
     assert done.returncode in (0, 4), done.stderr  # 4 as it is where others take the cores
     found = json.loads(done.stdout)
     rows = {row["metric"]: row for row in found["rows"]}

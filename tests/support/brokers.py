@@ -58,6 +58,7 @@ class Services:
             patch.setitem(kafka.PROPERTIES, "broker.session.timeout.ms", "3000")
             patch.setitem(kafka.PROPERTIES, "broker.heartbeat.interval.ms", "500")
             running = SERVICES[name](self._folder, port)
+        running._start_timeout_s = TIMEOUT_S
         running.wait_ready()
         self._running[name] = running
 
