@@ -141,7 +141,7 @@ def test_a_slower_repository_is_found_and_its_stage_named(triton, tmp_path) -> N
 @pytest.mark.usefixtures("triton_parts")
 def test_another_server_is_compared_with_triton(tmp_path) -> None:
     done = bench(
-        *("ab", "classification", *SMALL, "--users", 1, "--rounds", 6, "--results", tmp_path),
+        *("ab", "classification", *SMALL, "--users", 1, "--rounds", 8, "--results", tmp_path),
         *("--a", "server=fastapi", "--b", "server=triton", "--slice", "800ms", "--format", "json"),
     )
     assert done.returncode == 0, done.stderr
