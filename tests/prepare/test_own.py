@@ -1,6 +1,7 @@
 """Models that users bring: described, installed, served as they compute, and refused clearly."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,9 @@ from pipelines.servers import triton as embedded
 from pipelines.servers.sizing import Sizes
 from pipelines.tasks.description import Description
 from pipelines.tasks.served import ensemble
+
+SECOND = f"second{os.getpid()}"
+"""A name that no other process adds: the server that checks a model has a folder of its name."""
 
 
 @pytest.fixture
@@ -93,12 +97,12 @@ def test_a_triton_model_is_added(
     file, about, said = describe("first", tmp_path, BY_NAME["bytes"])
     add.install_onnx(file, about, said)
     done = CliRunner().invoke(
-        command, ["second", "--triton-model", str(repository / "first")], catch_exceptions=False
+        command, [SECOND, "--triton-model", str(repository / "first")], catch_exceptions=False
     )
     assert done.exit_code == 0, done.output
     assert "guessed: task classification" in done.output
     assert done.output.count("Triton answers an image as from a ready tensor") == len(WAYS)
-    assert tasks.task("second").dnn.input == tasks.task("first").dnn.input
+    assert tasks.task(SECOND).dnn.input == tasks.task("first").dnn.input
 
 
 def test_what_was_added_can_be_removed_without_a_trace(repository: Path, tmp_path: Path) -> None:
@@ -251,16 +255,16 @@ def test_from_a_file_to_a_ledger_are_two_commands(
         assert done.returncode in codes, done.stderr
         return done.stdout
 
-    told = bench("add", "own", "--onnx", str(model), "--size", "192x48")
+    told = bench("add", SECOND, "--onnx", str(model), "--size", "192x48")
     assert "guessed: task classification" in told
     assert told.count("checked: with") == len(WAYS)
     ledger = bench(
-        *("run", "own", "--images", str(photographs), "--duration", "5s", "--warmup", "0.5s"),
+        *("run", SECOND, "--images", str(photographs), "--duration", "5s", "--warmup", "0.5s"),
         *("--results", str(tmp_path / "results")),
         codes=(0, 4),  # 4 where the machine is busy
     )
-    assert "pipeline own" in ledger
+    assert f"pipeline {SECOND}" in ledger
     stages = [line.split()[0] for line in ledger.splitlines() if line[:1].isalpha()]
     assert {"decode", "resize", "normalize", "inference", "postprocess"} <= set(stages)
-    bench("remove", "own")
+    bench("remove", SECOND)
     assert not list(repository.iterdir())
