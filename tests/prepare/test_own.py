@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,12 @@ from pipelines.tasks.served import ensemble
 
 SECOND = f"second{os.getpid()}"
 """A name that no other process adds: the server that checks a model has a folder of its name."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_folder_is_left() -> Iterator[None]:
+    yield
+    shutil.rmtree(paths.BUILD / "serve" / f"add-{SECOND}", ignore_errors=True)
 
 
 @pytest.fixture
