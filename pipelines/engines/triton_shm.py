@@ -7,6 +7,7 @@ be told: here is the system's, files in /dev/shm, which is the transport `shm`.
 
 import contextlib
 import itertools
+import math
 import os
 import uuid
 from collections.abc import Iterable
@@ -172,4 +173,4 @@ def _places(sizes_bytes: Iterable[int]) -> list[int]:
 
 
 def _bytes(spec: TensorSpec) -> int:
-    return int(np.dtype(spec.dtype).itemsize * np.prod(spec.shape))
+    return np.dtype(spec.dtype).itemsize * math.prod(spec.shape)
