@@ -66,16 +66,16 @@ def dump(server: embedded.Server, path: Path, *, since: bytes, requests: int) ->
     wanted = counts(since) + Counter(dict.fromkeys((WHOLE, PREPROCESS, DNN), requests))
     until(lambda: wanted <= counts(asked_of(server)), "all are counted")
     time.sleep(0.3)
-    path.write_bytes(asked_of(server))
-    return path.read_bytes()
+    told = asked_of(server)
+    path.write_bytes(told)
+    return told
 
 
 def traced(file: Path, first: int) -> int:
     """How many executions are in Triton's files of that number and later."""
-    numbered = {int(path.suffix[1:]): path for path in file.parent.glob(f"{file.name}.*")}
     return sum(
         path.read_bytes().count(b'"request_id":')
-        for number, path in numbered.items()
+        for number, path in trace.numbered(file)
         if number >= first
     )
 

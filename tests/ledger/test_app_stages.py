@@ -15,7 +15,7 @@ from processes import ROOT, TIMEOUT_S
 from runs import load
 
 from bench.ledger import reading
-from bench.ledger.attribution.table import COLUMNS, Ledger
+from bench.ledger.attribution.table import COLUMNS
 from bench.record.scenario import Settings
 from bench.runs.equipment import equipped
 from bench.runs.run import Plan
@@ -68,10 +68,6 @@ def late(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     return str(name)
 
 
-def took(ledger: Ledger, stage: str) -> np.ndarray:
-    return ledger.time_ns[:, COLUMNS.index(stage)]
-
-
 def test_delays_and_waits_are_in_their_stages(late: str, tmp_path: Path) -> None:
     chosen = Settings(served_by=late, images="small", users=CROWD * workers(), warmup_s=0.5)
     with equipped([chosen]) as (settings,):
@@ -88,9 +84,9 @@ def test_delays_and_waits_are_in_their_stages(late: str, tmp_path: Path) -> None
     for stage, delay_ns in DELAYS_NS.items():
         really, _ = as_noted(folder, counted, notes, stage=stage)
         assert really.min() >= delay_ns, stage
-        assert (took(counted, stage) >= really).all(), stage
-        assert np.median(took(counted, stage) / really) < 1 + WITHIN, stage
-    assert np.median(took(counted, "queue")) > CROWD / 2 * sum(DELAYS_NS.values())
-    assert np.median(took(counted, "queue") / counted.latency_ns) > 0.5
+        assert (counted.time_of(stage) >= really).all(), stage
+        assert np.median(counted.time_of(stage) / really) < 1 + WITHIN, stage
+    assert np.median(counted.time_of("queue")) > CROWD / 2 * sum(DELAYS_NS.values())
+    assert np.median(counted.time_of("queue") / counted.latency_ns) > 0.5
     for stage in set(COLUMNS) - DELAYS_NS.keys() - {"queue"}:  # others may take the cores
-        assert np.quantile(took(counted, stage) / counted.latency_ns, 0.25) < 0.05, stage
+        assert np.quantile(counted.time_of(stage) / counted.latency_ns, 0.25) < 0.05, stage

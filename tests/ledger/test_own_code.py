@@ -113,24 +113,23 @@ def assert_accounted(folder: Path, *, code: Path, where: str, waits: bool) -> No
     assert len(counted.due_ns) >= ENOUGH
     assert (counted.time_ns.sum(axis=1) == counted.latency_ns).all()
 
-    def took(stage: str) -> np.ndarray:
-        return counted.time_ns[:, COLUMNS.index(stage)]
-
     notes = read_notes(code.with_name("notes.jsonl"))
     for stage, delay_ns in (("decode", DECODE_NS), ("inference", INFER_NS)):
         really, part = as_noted(folder, counted, notes, stage=stage)
         assert really.min() >= delay_ns, stage
-        assert (took(stage) >= really).all(), stage
-        assert np.median(took(stage) / really) < 1 + WITHIN, stage
+        assert (counted.time_of(stage) >= really).all(), stage
+        assert np.median(counted.time_of(stage) / really) < 1 + WITHIN, stage
         work = counted.works[:, COLUMNS.index(stage)] / part
         assert 1 - 1e-6 < np.median(work) < 1 + WITHIN, stage
-    rest = np.quantile(took("other") / counted.latency_ns, 0.25)  # others may take the cores
+    rest = np.quantile(
+        counted.time_of("other") / counted.latency_ns, 0.25
+    )  # others may take the cores
     assert rest < 0.05, dict(zip(COLUMNS, counted.time_ns.mean(axis=0).round(), strict=True))
     assert waits is any(each.waiting for each in told)
     if waits:
-        assert np.median(took("queue")) >= DECODE_NS
+        assert np.median(counted.time_of("queue")) >= DECODE_NS
     else:
-        assert np.median(took("queue") / counted.latency_ns) < 0.2
+        assert np.median(counted.time_of("queue") / counted.latency_ns) < 0.2
 
 
 @pytest.mark.triton

@@ -17,7 +17,6 @@ from lan import AHEAD_S, Host, lan
 from need import need
 from processes import BENCH, LOCUST, bench, ended, refused, run, started, until, write_program
 
-from bench.ledger.attribution.table import COLUMNS
 from bench.ledger.reading import read, summary_of
 from bench.ledger.sources import clocks
 from bench.record import hosts, records, trace
@@ -150,7 +149,7 @@ def test_a_slow_link_is_found_although_no_clock_is_shared(made: Made, tmp_path: 
     ledger, start_ns = read(folder).ledger, read_manifest(folder).window_start_ns
     ledger = ledger.select(ledger.joined & (ledger.due_ns >= start_ns))
     assert len(ledger.due_ns) > 50
-    send, receive = (ledger.time_ns[:, COLUMNS.index(stage)] for stage in ("send", "receive"))
+    send, receive = map(ledger.time_of, ("send", "receive"))
     way = send + receive
     assert way.min() >= 2e9 * DELAY_S
     assert "send and receive are exact together" in bench("report", folder).stdout
